@@ -1,0 +1,53 @@
+"""One convention for everything that a person configures: an attribute for each constructor argument, of its name.
+
+From it follow `get_config` (what a model file stores), equality of what is loaded with what was saved, and the
+refusal of arguments that do not exist. Layers, losses, metrics, optimizers and callbacks all keep to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ArgumentError, choose, refuse_unknown
+
+
+def argument_names(kind: type) -> list[str]:
+    """The named arguments of a class's constructor, its base's `**common` ones included."""
+    names: list[str] = []
+    for base in kind.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in names]
+        if not any(p.kind is p.VAR_KEYWORD and p.name == "common" for p in parameters):
+            break
+    return names
+
+
+class Configurable:
+    """Mixin: constructor arguments are attributes of the same name."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as they are now; `type(self)(**config)` makes an equal object."""
+        return {name: getattr(self, name) for name in argument_names(type(self))}
+
+    def _refuse(self, unknown: Mapping[str, object]) -> None:
+        refuse_unknown(type(self).__name__, unknown, argument_names(type(self)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"
+
+
+def from_name(what: str, given: Any, known: Mapping[str, type], base: type) -> Any:
+    """Turn `"adam"`, `Adam` or `Adam()` into an instance; anything else is refused with the nearest names."""
+    if isinstance(given, base):
+        return given
+    if isinstance(given, type) and issubclass(given, base):
+        return given()
+    if isinstance(given, str):
+        return known[choose(what, given, known)]()
+    raise ArgumentError(
+        f"Cannot use this as {what}", expected=f"a name or a {base.__name__}", received=f"{type(given).__name__} {given!r}"
+    )

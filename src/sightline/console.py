@@ -1,0 +1,57 @@
+"""What a person sees in the terminal: beautiful there, plain in a pipe. Rich is loaded when something is shown."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on the standard output as it is now (or the standard error)."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def say(text: Any = "") -> None:
+    """Print a line (text is taken literally) or a Rich table."""
+    console().print(text, markup=False)
+
+
+def progress_bar(what: str, unit: str = "images") -> Progress:
+    """A Rich progress bar that vanishes when it is done, and shows nothing where the output is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn(f"{what} {{task.description}}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console(),
+        transient=True,
+        disable=not is_terminal(),
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(3.21), duration(75), duration(3700)
+    ('3.2 s', '1 min 15 s', '1 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

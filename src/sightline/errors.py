@@ -1,0 +1,83 @@
+"""What can go wrong, said so that a person can mend it.
+
+Every error that Sightline raises on purpose is a `SightlineError`: one sentence of what failed and where, then what
+was expected, what was received, and how to mend it. The command line prints that and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class SightlineError(Exception):
+    """The base of all errors that are the input's and not the program's."""
+
+    def __init__(self, what: str, *, expected: object = None, received: object = None, fix: str | None = None):
+        self.what, self.expected, self.received, self.fix = what, expected, received, fix
+        parts = [what if what.endswith((".", "?", "!")) else what + "."]
+        if expected is not None:
+            parts.append(f"Expected: {expected}.")
+        if received is not None:
+            parts.append(f"Received: {received}.")
+        if fix is not None:
+            parts.append(fix if fix.endswith((".", "?", "!")) else fix + ".")
+        super().__init__(" ".join(parts))
+
+    def __reduce__(self):  # keeps the keywords when an error crosses a process boundary
+        return _rebuild, (type(self), self.what, self.expected, self.received, self.fix)
+
+
+def _rebuild(kind, what, expected, received, fix):
+    return kind(what, expected=expected, received=received, fix=fix)
+
+
+class ArgumentError(SightlineError, ValueError):
+    """An argument, option or name that is unknown or out of range."""
+
+
+class ShapeError(SightlineError, ValueError):
+    """A tensor, array or layer whose shape does not fit where it is used."""
+
+
+class DataError(SightlineError):
+    """A folder, file or label that cannot be used."""
+
+
+class ModelFileError(SightlineError):
+    """A model file that cannot be written or read."""
+
+
+class RunError(SightlineError):
+    """A run folder that is missing, incomplete or in the way."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
+    """A hint such as `Did you mean "mnist_cnn"?`, or the list of what there is when nothing is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=most, cutoff=0.5)
+    names = [next(k for k in known if k.lower() == n) for n in near]
+    if names:
+        return "Did you mean " + " or ".join(f'"{n}"' for n in names) + "?"
+    return "There is: " + ", ".join(known) + "." if known else "There is none."
+
+
+def choose(what: str, name: object, known: Mapping[str, object] | Iterable[str]) -> str:
+    """Return `name` if it is one of `known`, else raise an `ArgumentError` that offers the nearest names."""
+    names = list(known)
+    if isinstance(name, str) and name in names:
+        return name
+    raise ArgumentError(f"Unknown {what} {name!r}", fix=did_you_mean(str(name), names))
+
+
+def refuse_unknown(where: str, unknown: Mapping[str, object], known: Iterable[str]) -> None:
+    """Raise if `unknown` holds any keyword: nothing that a person asks for is silently ignored."""
+    if not unknown:
+        return
+    known = [k for k in known if k not in ("self", "unknown", "common")]
+    name = next(iter(unknown))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f'Did you mean "{near[0]}"? ' if near else ""
+    raise ArgumentError(
+        f"{where} does not support the argument {name!r}", fix=f"{hint}It takes: {', '.join(known) or 'none'}."
+    )

@@ -1,0 +1,214 @@
+"""A network: a `torch.fx.GraphModule` made from symbolic values, which copies and pickles as any module does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import fx, nn
+
+from ..errors import ArgumentError, ShapeError, choose
+from ..layout import Shape, person_shape
+from .build import Layers, emit, lift
+from .symbolic import Value, describe_layer, map_values, record, values_in
+
+
+class Network(fx.GraphModule):
+    """What computes `outputs` from `inputs`; both are symbolic values, or lists of them.
+
+    All layers stand in `layers`; nothing else of a network's is a submodule, so no layer's name can collide with a
+    method. Tensors go in as NCHW (any floating type) and come out so. Called on symbolic values it is a layer.
+    """
+
+    default_name = "functional"
+    name: str
+    layers: Layers
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None):
+        self._begin(name)
+        self._set_graph(inputs, outputs)
+
+    def _begin(self, name: str | None) -> None:
+        """A module with an empty graph."""
+        fx.GraphModule.__init__(self, {}, fx.Graph(), public_class(self).__name__)
+        self.layers = Layers({})
+        self.name, self.named_by_count = name or self.default_name, name is None
+
+    @classmethod
+    def from_values(cls, inputs: Any, outputs: Any, name: str | None = None) -> Self:
+        """A network of this kind; kinds whose constructor takes something else make their nearest such kind."""
+        return cls(inputs, outputs, name)
+
+    def _set_graph(self, inputs: Any, outputs: Any, *, with_input_layers: bool = True) -> None:
+        """Emit a fresh graph. Called again when a network grows (Sequential.add)."""
+        given = [inputs] if isinstance(inputs, Value) else list(inputs)
+        for value in given:
+            if not isinstance(value, Value):
+                raise ArgumentError("A model's inputs are symbolic values", received=repr(value), fix="Use sl.Input(shape)")
+        emitted = emit(given, outputs, with_input_layers=with_input_layers)
+        self.layers = Layers(emitted.layers)
+        self.graph = emitted.graph
+        self.__dict__["_values"] = emitted.values  # not a module's attribute: chains may be long
+
+    # --- what it takes and gives -------------------------------------------------------------------------------
+
+    @property
+    def built(self) -> bool:
+        return any(node.op == "output" for node in self.graph.nodes)
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The symbolic value behind each node's name: make a model of a part with `Model(inputs, values[name])`."""
+        if self.__dict__.get("_values") is None:
+            self.__dict__["_values"] = lift(self, self._input_layer)
+        return self.__dict__["_values"]
+
+    def _input_layer(self, name: str) -> nn.Module:
+        return self.layers.named().get(name) or Placeholder(name)
+
+    @property
+    def inputs(self) -> list[Value]:
+        return [self.values[node.name] for node in self.graph.nodes if node.op == "placeholder"]
+
+    @property
+    def outputs(self) -> list[Value]:
+        return list(values_in(self._output_structure()))
+
+    def _output_structure(self) -> Any:
+        result = next(node for node in self.graph.nodes if node.op == "output").args[0]
+        return fx.map_arg(result, lambda node: self.values[node.name])
+
+    @property
+    def input_shape(self) -> Any:
+        """`(None, H, W, C)`, or a list of such where there are several inputs."""
+        shapes = [value.shape for value in self.inputs]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    @property
+    def output_shape(self) -> Any:
+        """As `input_shape`, in the structure of the outputs."""
+        return map_values(lambda value: value.shape, self._output_structure())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> nn.Module:
+        """The layer of that name, or at that index. Raises ArgumentError with the nearest names."""
+        if index is not None:
+            return self.layers[index]
+        return self.layers.named()[choose("layer", name, self.layers.named())]
+
+    def count_params(self) -> int:
+        """The number of parameters, non-trainable ones (moving statistics) included."""
+        return sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
+
+    # --- being called ------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
+        if any(True for _ in values_in([args, kwargs])):
+            return record(self, args, kwargs)
+        for position, (tensor, node) in enumerate(zip(args, self._placeholders(), strict=False)):
+            self._check_rank(tensor, node, position)
+        return super().__call__(*args, **kwargs)
+
+    def _placeholders(self) -> Sequence[fx.Node]:
+        return [node for node in self.graph.nodes if node.op == "placeholder"]
+
+    def _check_rank(self, tensor: Any, node: fx.Node, position: int) -> None:
+        shape: Shape = node.meta["shape"]
+        if isinstance(tensor, torch.Tensor) and tensor.ndim != len(shape) + 1:
+            raise ShapeError(
+                f"Input {position} of {describe_layer(self)} has the wrong number of axes",
+                expected=f"a tensor (batch, {', '.join(map(str, shape))}): channels first, as torch's tensors are",
+                received=f"a tensor of shape {tuple(tensor.shape)}",
+                fix=f"A NumPy batch is {(None, *person_shape(shape))}: pass it to predict or fit",
+            )
+
+    # --- copies and pickles ------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the graph's own objects, which are described instead (fx has no lasting form of its own)."""
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_graph", "_code", "_values")}
+        return state | {"graph description": describe_graph(self.graph)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        description = state.pop("graph description")
+        self._begin(None)
+        self.__dict__.update(state)
+        self.graph = draw_graph(description)
+
+    def __reduce__(self):
+        return _blank, (public_class(self),), self.__getstate__()
+
+    def __reduce_ex__(self, protocol):
+        return self.__reduce__()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        make, (kind,), state = self.__reduce__()
+        result = memo[id(self)] = make(kind)
+        result.__setstate__(copy.deepcopy(state, memo))
+        return result
+
+
+class Placeholder(nn.Module):
+    """Stands where a value came from when that is not known any more."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+
+def public_class(network: fx.GraphModule) -> type:
+    """The class that a person knows; fx gives each instance a class of its own, which no pickle could find."""
+    return next(base for base in type(network).__mro__ if "GraphModuleImpl" not in base.__qualname__)
+
+
+def _blank(kind: type[Network]) -> Network:
+    return kind.__new__(kind)
+
+
+def describe_graph(graph: fx.Graph) -> list[dict[str, Any]]:
+    """A graph as plain data, without recursion, for copies and pickles within one version of Sightline."""
+
+    def refer(node: fx.Node) -> Reference:
+        return Reference(node.name)
+
+    return [
+        {
+            "op": node.op,
+            "target": node.target,
+            "name": node.name,
+            "args": fx.map_arg(node.args, refer),
+            "kwargs": fx.map_arg(node.kwargs, refer),
+            "meta": {key: node.meta[key] for key in ("shape", "dtype", "layer") if key in node.meta},
+        }
+        for node in graph.nodes
+    ]
+
+
+def draw_graph(description: list[dict[str, Any]]) -> fx.Graph:
+    """The inverse of `describe_graph`."""
+    graph = fx.Graph()
+    nodes: dict[str, fx.Node] = {}
+
+    def resolve(item: Any) -> Any:
+        if isinstance(item, Reference):
+            return nodes[item.node]
+        if isinstance(item, (list, tuple)):
+            return type(item)(resolve(i) for i in item)
+        if isinstance(item, dict):
+            return {key: resolve(i) for key, i in item.items()}
+        return item
+
+    for row in description:
+        node = graph.create_node(row["op"], row["target"], resolve(row["args"]), resolve(row["kwargs"]), row["name"])
+        node.meta.update(row["meta"])
+        nodes[row["name"]] = node
+    return graph
+
+
+class Reference:
+    """The place of a node in a description."""
+
+    def __init__(self, node: str):
+        self.node = node

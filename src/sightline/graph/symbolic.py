@@ -1,0 +1,171 @@
+"""Values that do not exist yet, and the chain of calls that will make them.
+
+Calling a layer on a `Value` computes the output's shape without allocating anything and returns a new `Value` that
+remembers the call. Values and calls are immutable: a layer may be called many times, a chain may be shared by many
+models, and `graph.build` turns any part of a chain into a fresh `torch.fx.Graph`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from ..errors import ShapeError, SightlineError
+from ..layout import Shape, person_shape
+
+# A batch of two: one would make BatchNormalization on a 1x1 feature map fail in torch, and tells batch from unit axes.
+PROBE_BATCH = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of one layer. `arguments` is (args, kwargs), in which tensors are `Value`s."""
+
+    layer: nn.Module
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Value:
+    """A tensor of a network that has not been computed.
+
+    `inner_shape` is the tensor's without the batch (C, H, W); `shape` is a person's, `(None, H, W, C)`.
+    `item` says which of several outputs of the call this is (None when it has one).
+    """
+
+    call: Call
+    inner_shape: Shape
+    dtype: torch.dtype = torch.float32
+    item: int | None = None
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return (None, *person_shape(self.inner_shape))
+
+    def __repr__(self) -> str:
+        return f"<Value {self.shape} {str(self.dtype).removeprefix('torch.')} of {describe_layer(self.call.layer)}>"
+
+    @classmethod
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(function, "__name__", str(function))
+        raise SightlineError(
+            f"torch's {name} was called on a symbolic value",
+            expected="a Sightline layer",
+            fix="Use the layer of that name, or wrap a torch module: layers.Torch(module)(value)",
+        )
+
+    def _no_arithmetic(self, other: object) -> Any:
+        raise SightlineError(
+            "Arithmetic on symbolic values is not supported", fix="Use a merging layer: layers.Add()([a, b])"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _no_arithmetic
+
+
+def map_values(function: Callable[[Value], Any], structure: Any) -> Any:
+    """Apply `function` to every `Value` in nested lists, tuples and dicts; all else stays."""
+    if isinstance(structure, Value):
+        return function(structure)
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(map_values(function, item) for item in structure)
+    if isinstance(structure, dict):
+        return {key: map_values(function, item) for key, item in structure.items()}
+    return structure
+
+
+def values_in(structure: Any) -> Iterator[Value]:
+    """Every `Value` in nested lists, tuples and dicts, in order."""
+    if isinstance(structure, Value):
+        yield structure
+    elif isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from values_in(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from values_in(item)
+
+
+def describe_layer(layer: nn.Module) -> str:
+    """A layer as messages name it: `conv2d_1 (Conv2D)`, or the class alone before it has a name."""
+    name = getattr(layer, "name", None)
+    kind = type(layer).__name__
+    return f"{name} ({kind})" if isinstance(name, str) else kind
+
+
+def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call `layer` on symbolic values: returns a `Value`, or a tuple of them where the layer has several outputs.
+
+    Raises ShapeError, naming the layer and its input's shape, when the layer cannot take such an input.
+    """
+    call = Call(layer, args, tuple(kwargs.items()))
+    outputs = _meta_outputs(layer, args, kwargs)
+    if isinstance(outputs, torch.Tensor):
+        return Value(call, tuple(outputs.shape[1:]), outputs.dtype)
+    if isinstance(outputs, (list, tuple)) and all(isinstance(o, torch.Tensor) for o in outputs):
+        return tuple(Value(call, tuple(o.shape[1:]), o.dtype, index) for index, o in enumerate(outputs))
+    raise ShapeError(
+        f"{describe_layer(layer)} must return tensors",
+        expected="a tensor, or a list or tuple of tensors",
+        received=type(outputs).__name__,
+    )
+
+
+def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the layer's own forward on tensors that have a shape and no memory."""
+    try:
+        with shape_mode(getattr(layer, "foreign", False)) as device, inference(layer):
+
+            def probe(value: Value) -> torch.Tensor:
+                return torch.empty((PROBE_BATCH, *value.inner_shape), dtype=value.dtype, device=device)
+
+            state = dict(layer.named_parameters()) | dict(layer.named_buffers())
+            state = {name: torch.empty_like(tensor, device=device) for name, tensor in state.items()}
+            return functional_call(layer, state, map_values(probe, args), map_values(probe, kwargs))
+    except SightlineError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shapes = ", ".join(str(value.shape) for value in values_in([args, kwargs]))
+        raise ShapeError(
+            f"{describe_layer(layer)} cannot take an input of shape {shapes}: {_first_line(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def inference(module: nn.Module) -> Iterator[None]:
+    """Run `module` in inference mode, without gradients; afterwards each part's own mode is as it was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextlib.contextmanager
+def shape_mode(foreign: bool) -> Iterator[str]:
+    """A context in which forwards compute shapes only; yields the device on which to make the inputs.
+
+    Our own layers run on torch's meta device. A module that someone else wrote may name a device in its forward, so
+    it runs under FakeTensorMode, which costs two seconds of imports the first time.
+    """
+    if not foreign:
+        with torch.device("meta"):
+            yield "meta"
+        return
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield "cpu"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -1,0 +1,114 @@
+"""What every layer is: a `torch.nn.Module` that finds its input's channels when first called."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import torch
+from torch import nn
+
+from ..configurable import Configurable
+from ..errors import ArgumentError
+from ..graph.symbolic import record, values_in
+from ..layout import Shape
+
+
+class Common(TypedDict, total=False):
+    """The arguments that every layer takes."""
+
+    name: str | None
+    input_shape: Sequence[int] | None
+
+
+class Layer(Configurable, nn.Module):
+    """The base of all layers.
+
+    `name`: unique in a model; counted there when not given. `input_shape`: (H, W, C) without the batch, on the first
+    layer of a Sequential. A subclass gives `forward` (tensors NCHW or (N, features)) and, where it has weights,
+    `build`. It keeps each constructor argument as an attribute of the same name.
+    """
+
+    foreign = False  # True where forward is someone else's code
+
+    def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unknown: Any):
+        super().__init__()
+        self._refuse(unknown)
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ArgumentError("A layer's name is a text without /", received=repr(name))
+        self.name = name
+        self.named_by_count = False
+        self.input_shape = None if input_shape is None else checked_shape(input_shape, type(self).__name__)
+        self.built = False
+
+    def build(self, *shapes: Shape) -> None:
+        """Create the weights for inputs of these shapes, without the batch and channels first. Called once."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        symbolic = list(values_in([args, kwargs]))
+        if not self.built:
+            shapes = [v.inner_shape for v in symbolic] or [tuple(t.shape[1:]) for t in _tensors(args)]
+            self.build(*shapes)
+            self.built = True
+        if symbolic:
+            return record(self, args, kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def weight_of(self, shape: Shape, initializer: Any) -> nn.Parameter:
+        """A new parameter, initialised; a convolution's kernel lies in channels_last memory."""
+        from .initializers import initialize
+
+        tensor = torch.empty(shape)
+        if len(shape) == 4:
+            tensor = tensor.to(memory_format=torch.channels_last)
+        initialize(tensor, initializer)
+        return nn.Parameter(tensor)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def without_activation(layer: Layer) -> Layer:
+    """The same layer, sharing its weights, whose output is what goes into its activation."""
+    twin = copy.copy(layer)
+    twin.activation = None  # type: ignore[assignment]
+    return twin
+
+
+def checked_shape(shape: Any, where: str) -> tuple[int, ...]:
+    """A person's shape without the batch as a tuple of positive ints; raises ArgumentError otherwise."""
+    if isinstance(shape, int) and not isinstance(shape, bool):
+        shape = (shape,)
+    if isinstance(shape, Sequence) and not isinstance(shape, str):
+        sizes = tuple(shape)
+        if sizes and all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sizes):
+            return sizes
+        if any(size is None for size in sizes):
+            raise ArgumentError(
+                f"{where}: a size that is not known is not supported", received=shape, fix="Give each size a number"
+            )
+    raise ArgumentError(
+        f"{where}: this is not a shape", expected="positive whole numbers such as (28, 28, 1)", received=repr(shape)
+    )
+
+
+def pair(value: Any, what: str, *, least: int = 1) -> tuple[int, int]:
+    """`3` or `(3, 3)` as a pair of whole numbers, as Keras takes sizes and strides."""
+    both = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
+    both = both * 2 if len(both) == 1 else both
+    if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
+        raise ArgumentError(f"{what} is a whole number of at least {least}, or two of them", received=repr(value))
+    return both[0], both[1]
+
+
+def _tensors(structure: Any) -> list[torch.Tensor]:
+    if isinstance(structure, torch.Tensor):
+        return [structure]
+    if isinstance(structure, (list, tuple)):
+        return [tensor for item in structure for tensor in _tensors(item)]
+    return []
+

@@ -1,0 +1,81 @@
+"""Pooling over windows and over whole feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import choose
+from ..layout import Shape
+from .base import Common, Layer, pair
+from .convolution import feature_map_shape
+from .padding import Pads, is_symmetric, pads_of
+
+
+class _Pooling2D(Layer):
+    """What max and average pooling share: (H, W, C) -> (H', W', C), sizes as in Conv2D. `strides` defaults to `pool_size`."""
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = (2, 2),
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        **common: Unpack[Common],
+    ):
+        super().__init__(**common)
+        where = type(self).__name__
+        self.pool_size = pair(pool_size, f"{where}: pool_size")
+        self.strides = self.pool_size if strides is None else pair(strides, f"{where}: strides")
+        self.padding = choose("padding", padding.lower() if isinstance(padding, str) else padding, ("valid", "same"))
+
+    def build(self, *shapes: Shape) -> None:
+        feature_map_shape(type(self).__name__, *shapes)
+
+    def _pads(self, x: torch.Tensor) -> Pads:
+        return pads_of((x.shape[-2], x.shape[-1]), self.pool_size, self.strides, self.padding)
+
+
+class MaxPooling2D(_Pooling2D):
+    """The largest value of each window; padding never wins."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pads = self._pads(x)
+        if is_symmetric(pads):
+            return F.max_pool2d(x, self.pool_size, self.strides, (pads[0][0], pads[1][0]))
+        x = F.pad(x, (*pads[1], *pads[0]), value=float("-inf"))
+        return F.max_pool2d(x, self.pool_size, self.strides)
+
+
+class AveragePooling2D(_Pooling2D):
+    """The mean of each window; padded places do not count, as in Keras."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pads = self._pads(x)
+        if is_symmetric(pads):
+            both = (pads[0][0], pads[1][0])
+            return F.avg_pool2d(x, self.pool_size, self.strides, both, count_include_pad=False)
+        around = (*pads[1], *pads[0])
+        share = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), around), self.pool_size, self.strides)
+        return F.avg_pool2d(F.pad(x, around), self.pool_size, self.strides) / share
+
+
+class GlobalAveragePooling2D(Layer):
+    """The mean of each feature map: (H, W, C) -> (C), or (1, 1, C) with `keepdims`."""
+
+    def __init__(self, keepdims: bool = False, **common: Unpack[Common]):
+        super().__init__(**common)
+        self.keepdims = keepdims
+
+    def build(self, *shapes: Shape) -> None:
+        feature_map_shape("GlobalAveragePooling2D", *shapes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3), keepdim=self.keepdims)
+
+
+MaxPool2D = MaxPooling2D
+AvgPool2D = AveragePooling2D
+GlobalAvgPool2D = GlobalAveragePooling2D

@@ -1,0 +1,166 @@
+"""Losses by Keras's names, first as functions of one batch that return a value for each sample.
+
+`y_true` and `y_pred` are tensors as a network gives them: classes stand on the channel axis.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .configurable import Configurable, from_name
+from .errors import ShapeError, refuse_unknown
+from .layout import channel_axis
+
+EPSILON = 1e-7  # Keras's
+
+
+def categorical_crossentropy(
+    y_true: torch.Tensor, y_pred: torch.Tensor, from_logits: bool = False, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """-sum(y_true * log p) over classes; `y_true` holds a probability for each class (one-hot).
+
+    Probabilities are made to sum to one and clipped to [1e-7, 1 - 1e-7], as Keras does; logits need neither.
+    """
+    _same_shape("categorical_crossentropy", y_true, y_pred, "sparse_categorical_crossentropy takes class numbers")
+    axis = channel_axis(y_pred.ndim)
+    y_true = y_true.to(y_pred.dtype)
+    if label_smoothing:
+        y_true = y_true * (1 - label_smoothing) + label_smoothing / y_pred.shape[axis]
+    return -(y_true * _log_probabilities(y_pred, from_logits, axis)).sum(axis)
+
+
+def sparse_categorical_crossentropy(y_true: torch.Tensor, y_pred: torch.Tensor, from_logits: bool = False) -> torch.Tensor:
+    """-log p[y_true]; `y_true` holds class numbers 0 .. classes - 1, of shape (N) or (N, 1)."""
+    axis = channel_axis(y_pred.ndim)
+    y_true = class_numbers(y_true, y_pred)
+    if from_logits:
+        return F.cross_entropy(y_pred, y_true, reduction="none")
+    return F.nll_loss(_log_probabilities(y_pred, False, axis), y_true, reduction="none")
+
+
+def mean_squared_error(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """The mean over the last axis of (y_true - y_pred)^2."""
+    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+        y_true = y_true.unsqueeze(-1)
+    _same_shape("mean_squared_error", y_true, y_pred, None)
+    return (y_true.to(y_pred.dtype) - y_pred).square().mean(channel_axis(y_pred.ndim))
+
+
+def class_numbers(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """`y_true` as int64 class numbers, a trailing axis of one removed; raises ShapeError where it cannot be that."""
+    axis = channel_axis(y_pred.ndim)
+    if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
+        y_true = y_true.squeeze(axis)
+    expected = y_pred.shape[:axis] + y_pred.shape[axis + 1 :] if axis >= 0 else y_pred.shape[:-1]
+    if y_true.shape != expected:
+        raise ShapeError(
+            "The targets are not class numbers of these predictions",
+            expected=f"targets of shape {tuple(expected)} for predictions of shape {tuple(y_pred.shape)}",
+            received=f"targets of shape {tuple(y_true.shape)}",
+            fix="One-hot targets take categorical_crossentropy",
+        )
+    return y_true.long()
+
+
+def _log_probabilities(y_pred: torch.Tensor, from_logits: bool, axis: int) -> torch.Tensor:
+    if from_logits:
+        return torch.log_softmax(y_pred, axis)
+    return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(EPSILON, 1 - EPSILON).log()
+
+
+def _same_shape(where: str, y_true: torch.Tensor, y_pred: torch.Tensor, fix: str | None) -> None:
+    if y_true.shape != y_pred.shape:
+        raise ShapeError(
+            f"{where}: targets and predictions must have one shape",
+            expected=f"targets of shape {tuple(y_pred.shape)}",
+            received=tuple(y_true.shape),
+            fix=fix,
+        )
+
+
+class Loss(Configurable, abc.ABC):
+    """The mean over a batch of a loss for each sample. `on_logits` is the same of logits, where that is meaningful."""
+
+    takes_probabilities = False
+
+    def __call__(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return self.call(y_true, y_pred).mean()
+
+    @abc.abstractmethod
+    def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        """A value for each sample. Override this to write a loss."""
+
+    def on_logits(self) -> Loss:
+        """This loss for what goes into the softmax instead of what comes out."""
+        return self
+
+
+class _Crossentropy(Loss):
+    takes_probabilities = True
+    from_logits: bool
+
+    def on_logits(self) -> Loss:
+        return type(self)(**(self.get_config() | {"from_logits": True}))
+
+
+class CategoricalCrossentropy(_Crossentropy):
+    """Cross-entropy with one-hot targets; see `categorical_crossentropy`."""
+
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, **unknown: Any):
+        self._refuse(unknown)
+        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+
+    def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return categorical_crossentropy(y_true, y_pred, self.from_logits, self.label_smoothing)
+
+
+class SparseCategoricalCrossentropy(_Crossentropy):
+    """Cross-entropy with class numbers; see `sparse_categorical_crossentropy`."""
+
+    def __init__(self, from_logits: bool = False, **unknown: Any):
+        self._refuse(unknown)
+        self.from_logits = from_logits
+
+    def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
+
+
+class MeanSquaredError(Loss):
+    """The mean squared difference; see `mean_squared_error`."""
+
+    def __init__(self, **unknown: Any):
+        self._refuse(unknown)
+
+    def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return mean_squared_error(y_true, y_pred)
+
+
+class FunctionLoss(Loss):
+    """A person's own function of (y_true, y_pred) that returns a value for each sample, or one."""
+
+    def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], **unknown: Any):
+        refuse_unknown("FunctionLoss", unknown, ["function"])
+        self.function = function
+
+    def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return self.function(y_true, y_pred)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "mse": MeanSquaredError,
+    "mean_squared_error": MeanSquaredError,
+}
+
+
+def get(loss: Any) -> Loss:
+    """A loss from its name, class, instance, or a function of (y_true, y_pred)."""
+    if callable(loss) and not isinstance(loss, (Loss, type)):
+        return FunctionLoss(loss)
+    return from_name("loss", loss, LOSSES, Loss)

@@ -1,0 +1,328 @@
+"""Sequential and Model as people hold them: every method is a call into a room below."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import optimizers
+from .callbacks import Callback, History
+from .console import is_terminal, say
+from .errors import ArgumentError, ModelFileError, SightlineError, refuse_unknown
+from .graph import io
+from .graph.build import linear_chain
+from .graph.network import Network
+from .graph.symbolic import Value
+from .layers import FILE_LAYERS, Input, InputLayer, Layer
+from .layers.base import checked_shape
+from .layout import person_shape, to_channels_last
+from .measure.summary import summarize
+from .training import loop
+from .training.batches import Batches, as_batches, split_off
+from .training.compiled import Compiled
+from .training.progress import EpochProgress, as_text
+from .training.step import Step
+from .version import __version__
+
+SUFFIX = ".sightline"
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+
+
+class Model(Network):
+    """A network that is trained, measured and saved Keras's way.
+
+    `Model(inputs, outputs)` takes symbolic values. NumPy arrays are NHWC, torch tensors NCHW. It is a torch module:
+    `model(tensor)`, `state_dict`, `to`, autograd and export work as on any.
+    """
+
+    optimizer: optimizers.Optimizer
+    stop_training = False
+
+    # --- seeing it ---------------------------------------------------------------------------------------------
+
+    def summary(self, as_text: bool = False) -> str | None:
+        """Print the table of layers, shapes and parameters, or return it as text."""
+        self._require_built("summary")
+        table = summarize(self)
+        if as_text:
+            return str(table)
+        say(table)
+        return None
+
+    # --- training ----------------------------------------------------------------------------------------------
+
+    def compile(  # type: ignore[override]
+        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = (), **unknown: Any
+    ) -> None:
+        """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function."""
+        refuse_unknown("Model.compile", unknown, ("optimizer", "loss", "metrics"))
+        self._compiled = Compiled(optimizer, loss, metrics)
+        self.optimizer = self._compiled.optimizer
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | Callback | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        **unknown: Any,
+    ) -> History:
+        """Train on arrays (NHWC), tensors (NCHW) or an iterable of batches (x, y); returns the `History`.
+
+        `batch_size` is 32 for arrays. `verbose`: 0 silent, 1 a bar in a terminal, 2 a line an epoch. `validation_split`
+        takes that share from the end of the arrays. `steps_per_epoch` bounds an epoch of an endless generator.
+        """
+        refuse_unknown("Model.fit", unknown, _FIT_ARGUMENTS)
+        self._require_compiled("fit")
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ArgumentError("epochs is a positive whole number", received=repr(epochs))
+        if validation_split:
+            x, y, validation_data = split_off(x, y, validation_split, validation_data)
+        self._build_for(x)
+        value = self._one_input("fit")
+        batches = as_batches(x, y, value, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch)
+        validation_batches = None
+        if validation_data is not None:
+            pair = isinstance(validation_data, (tuple, list)) and len(validation_data) == 2
+            vx, vy = validation_data if pair else (validation_data, None)
+            size = validation_batch_size or (batch_size if vy is not None else None)
+            validation_batches = as_batches(vx, vy, value, batch_size=size, steps=validation_steps)
+        return self._fit(batches, validation_batches, epochs, initial_epoch, verbose, callbacks)
+
+    def _fit(
+        self,
+        batches: Batches,
+        validation: Batches | None,
+        epochs: int,
+        initial_epoch: int,
+        verbose: str | int,
+        callbacks: Sequence[Callback] | Callback | None,
+    ) -> History:
+        self._bind_optimizer()
+        compiled = self._compiled
+        step = Step(self, compiled.loss, compiled.metrics, self.optimizer)
+        validator = None
+        if validation is not None:
+            watch = Step(self, compiled.loss, compiled.fresh_metrics())
+
+            def validator() -> dict[str, float]:
+                return loop.evaluate(self, watch, validation)
+
+        history = History()
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        quiet = verbose == 0
+        tell = (lambda line: None) if quiet else say
+        bar = EpochProgress(epochs, batches.steps, bar=verbose in ("auto", 1) and is_terminal(), tell=tell)
+        everyone = [*given, history, bar]
+        for callback in everyone:
+            callback.set_model(self)
+            callback.set_params({"epochs": epochs, "steps": batches.steps, "verbose": verbose})
+        self.stop_training = False
+        with bar:
+            loop.fit(
+                self,
+                step,
+                batches,
+                epochs=epochs,
+                first_epoch=initial_epoch,
+                callbacks=everyone,
+                validate=validator,
+                should_stop=lambda: self.stop_training,
+            )
+        return history
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        return_dict: bool = False,
+        **unknown: Any,
+    ) -> Any:
+        """The loss and metrics on data as `fit` takes it: a list as Keras gives it, or a dict with `return_dict`."""
+        refuse_unknown("Model.evaluate", unknown, ("x", "y", "batch_size", "verbose", "steps", "return_dict"))
+        self._require_compiled("evaluate")
+        batches = as_batches(x, y, self._one_input("evaluate"), batch_size=batch_size, steps=steps)
+        logs = loop.evaluate(self, Step(self, self._compiled.loss, self._compiled.fresh_metrics()), batches)
+        if verbose != 0:
+            say(as_text(logs))
+        values = list(logs.values())
+        return logs if return_dict else values[0] if len(values) == 1 else values
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: str | int = 0, steps: int | None = None, **unknown: Any
+    ) -> np.ndarray:
+        """What the network answers, as a NumPy array (NHWC where it has places). `x` as `fit` takes it."""
+        refuse_unknown("Model.predict", unknown, ("x", "batch_size", "verbose", "steps"))
+        self._require_built("predict")
+        batches = as_batches(x, None, self._one_input("predict"), batch_size=batch_size, steps=steps)
+        return to_channels_last(loop.predict(self, batches)).numpy()
+
+    def _bind_optimizer(self) -> None:
+        if not self.optimizer.is_bound_to(self.parameters()):
+            self.optimizer.bind(self.parameters())
+
+    def _one_input(self, what: str) -> Value:
+        self._require_built(what)
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            raise ArgumentError(
+                f"{self.name} has {len(self.inputs)} inputs and {len(self.outputs)} outputs; {what} takes one of each",
+                fix="Call the model on tensors in a loop of your own",
+            )
+        return self.inputs[0]
+
+    def _build_for(self, x: Any) -> None:
+        """Give a network that does not know its input yet the shape of the data; only Sequential has such."""
+
+    def _require_built(self, what: str) -> None:
+        if not self.built:
+            raise SightlineError(
+                f"{self.name} does not know its input's shape yet, which {what} needs",
+                fix="Give the first layer input_shape=(height, width, channels), or begin with sl.Input",
+            )
+
+    def _require_compiled(self, what: str) -> None:
+        if getattr(self, "_compiled", None) is None:
+            raise SightlineError(f"{self.name} is not compiled, which {what} needs", fix="Call model.compile(optimizer, loss)")
+        if self._compiled.loss is None:
+            raise SightlineError(f"{self.name} was compiled without a loss", fix="Call model.compile(..., loss='...')")
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, metadata: Mapping[str, Any] | None = None) -> Path:
+        """Write the model file (graph, weights, how it was compiled, `metadata`); returns the path written.
+
+        A path that asks for a Keras format gets the suffix .sightline instead, with a warning: nothing is written as
+        what it is not.
+        """
+        self._require_built("save")
+        wanted = Path(path)
+        path = wanted.with_suffix(SUFFIX) if wanted.suffix.lower() in KERAS_SUFFIXES else wanted
+        if path != wanted:
+            warnings.warn(
+                f"{wanted} asks for Keras's {wanted.suffix} format, which is not written yet: the model is in {path}, "
+                f"Sightline's own format. Read it with load_model({str(path)!r}).",
+                stacklevel=2,
+            )
+        compiled = getattr(self, "_compiled", None)
+        training = compiled.describe() if compiled is not None else None
+        extra = {"sightline": __version__, "training": training, "metadata": dict(metadata or self.metadata)}
+        io.write(self, path, extra, FILE_LAYERS)
+        return path
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What travels in the model file beside the network: task, class names, preprocessing."""
+        return self.__dict__.setdefault("_metadata", {})
+
+
+_FIT_ARGUMENTS = [name for name in Model.fit.__annotations__ if name not in ("unknown", "return")]
+
+
+class Sequential(Model):
+    """Layers in a row: `Sequential([...])` or `.add(layer)`.
+
+    The input's shape comes from an `Input`, from the first layer's `input_shape`, or from the first data it sees.
+    """
+
+    default_name = "sequential"
+
+    def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None):
+        self._begin(name)
+        self._waiting: list[Any] = []  # layers that came before the input's shape
+        self._extend(list(layers or ()))
+
+    @classmethod
+    def from_values(cls, inputs: Any, outputs: Any, name: str | None = None) -> Any:
+        """A Sequential where the values are a row of layers, a Model otherwise."""
+        given = [inputs] if isinstance(inputs, Value) else list(inputs)
+        row = linear_chain(given, outputs)
+        return Model(inputs, outputs, name) if row is None else cls([given[0], *row], name)
+
+    def add(self, layer: Any) -> None:
+        """Put a layer, or a model, behind the others."""
+        self._extend([layer])
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights for inputs of this shape, `(None, height, width, channels)`."""
+        if not self.built:
+            self._extend([Input(checked_shape(tuple(input_shape)[1:], "Sequential.build"))])
+
+    def _extend(self, items: list[Any]) -> None:
+        source, value = (self.inputs[0], self.outputs[0]) if self.built else (None, None)
+        waiting = list(self._waiting)
+        for item in items:
+            if isinstance(item, (InputLayer, Value)):
+                if value is not None:
+                    raise ArgumentError(f"{self.name} has its input already", received=repr(item))
+                source = value = item.value() if isinstance(item, InputLayer) else item
+            elif not isinstance(item, (Layer, Network)):
+                fix = "Wrap a torch module: layers.Torch(module)" if isinstance(item, nn.Module) else None
+                raise ArgumentError("A Sequential holds layers", received=repr(item), fix=fix)
+            else:
+                if value is None and not waiting and (shape := _shape_given_by(item)) is not None:
+                    source = value = Input(shape)
+                waiting.append(item)
+            while value is not None and waiting:
+                value = waiting.pop(0)(value)
+        if value is not None:
+            self._set_graph([source], value, with_input_layers=False)
+        self._waiting = waiting
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.built and args:
+            self._build_for(args[0])
+        return super().__call__(*args, **kwargs)
+
+    def _build_for(self, x: Any) -> None:
+        if isinstance(x, Value):
+            self.build(x.shape)
+        elif isinstance(x, torch.Tensor):
+            self.build((None, *person_shape(x.shape[1:])))
+        elif isinstance(x, np.ndarray):
+            self.build((None, *x.shape[1:]))
+
+
+def _shape_given_by(layer: Any) -> tuple[int, ...] | None:
+    if isinstance(layer, Network):
+        return layer.input_shape[1:] if layer.built else None
+    return layer.input_shape
+
+
+def load_model(path: str | Path) -> Model:
+    """The model in a file that `save` wrote: ready to predict, to evaluate and to train on. Runs no code from the file.
+
+    Raises ModelFileError for a file that is missing, damaged, or of another format.
+    """
+    path = Path(path)
+    if path.suffix.lower() in KERAS_SUFFIXES:
+        ours = path.with_suffix(SUFFIX)
+        found = f"{ours} is there: load that" if ours.is_file() else f"Save it with Sightline as {ours.name}"
+        raise ModelFileError(f"Keras's {path.suffix} files are not read yet: {path}", fix=found)
+    network, description = io.read(path, FILE_LAYERS, {"Model": Model, "Sequential": Sequential})
+    assert isinstance(network, Model)
+    network.metadata.update(description.get("metadata") or {})
+    if description.get("training"):
+        network.compile(**Compiled.arguments(description["training"]))
+    network.eval()
+    return network
+
+
+load = load_model

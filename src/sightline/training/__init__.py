@@ -1,0 +1,1 @@
+"""The training engine: batches, one step, and the loop around it."""

@@ -1,0 +1,64 @@
+"""What `compile` said: an optimizer, a loss and metrics; and the same as a model file holds it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from .. import losses, metrics, optimizers
+from ..configurable import Configurable
+from ..errors import ModelFileError
+
+
+class Compiled:
+    """Instances made from names, classes, instances or functions."""
+
+    def __init__(self, optimizer: Any, loss: Any, metric: Any = ()):
+        several = [metric] if isinstance(metric, str) or not isinstance(metric, Iterable) else list(metric)
+        self.optimizer = optimizers.get(optimizer)
+        self.loss = None if loss is None else losses.get(loss)
+        self.metrics = [metrics.get(m) for m in several]
+
+    def fresh_metrics(self) -> list[metrics.Metric]:
+        """Metrics of the same kinds that have seen nothing."""
+        twins = copy.deepcopy(self.metrics)
+        for metric in twins:
+            metric.reset_state()
+        return twins
+
+    def describe(self) -> dict[str, Any] | None:
+        """As JSON; None where it holds a function or class that a file cannot name."""
+        parts = [self.optimizer, *([self.loss] if self.loss else []), *self.metrics]
+        if any(_KINDS.get(type(part).__name__) is not type(part) for part in parts):
+            return None
+        loss = None if self.loss is None else _row(self.loss)
+        return {"optimizer": _row(self.optimizer), "loss": loss, "metrics": [_row(m) for m in self.metrics]}
+
+    @staticmethod
+    def arguments(description: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of `describe`, as arguments of `compile`. Raises ModelFileError where it is not that."""
+        try:
+            loss = description["loss"]
+            return {
+                "optimizer": _from_row(description["optimizer"]),
+                "loss": None if loss is None else _from_row(loss),
+                "metrics": [_from_row(row) for row in description["metrics"]],
+            }
+        except (KeyError, TypeError) as error:
+            raise ModelFileError(f"The model file does not say whole how it was compiled ({error!r})") from error
+
+
+_KINDS: dict[str, type[Configurable]] = {
+    kind.__name__: kind
+    for known in (optimizers.OPTIMIZERS, losses.LOSSES, metrics.METRICS)
+    for kind in known.values()  # type: ignore[attr-defined]
+}
+
+
+def _row(part: Configurable) -> dict[str, Any]:
+    return {"class": type(part).__name__, "config": part.get_config()}
+
+
+def _from_row(row: dict[str, Any]) -> Configurable:
+    return _KINDS[row["class"]](**row["config"])

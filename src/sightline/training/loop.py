@@ -1,0 +1,89 @@
+"""The loops. They know no task, no model and no file: `step` does the work, callbacks do the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+
+from ..callbacks import Callback
+from ..graph.network import Network
+from ..graph.symbolic import inference
+from .batches import Batches
+from .step import Step
+
+
+def fit(
+    network: Network,
+    step: Step,
+    batches: Batches,
+    *,
+    epochs: int,
+    first_epoch: int = 0,
+    callbacks: Sequence[Callback],
+    validate: Callable[[], dict[str, float]] | None,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Train for the epochs `first_epoch` .. `epochs` - 1, or until `should_stop()`."""
+    for callback in callbacks:
+        callback.on_train_begin()
+    for epoch in range(first_epoch, epochs):
+        network.train()
+        step.reset()
+        for callback in callbacks:
+            callback.on_epoch_begin(epoch)
+        for number, batch in enumerate(batches.epoch(epoch)):
+            for callback in callbacks:
+                callback.on_train_batch_begin(number)
+            step.train(batch)
+            for callback in callbacks:
+                callback.on_train_batch_end(number, LazyLogs(step.result))
+        logs = step.result() | ({f"val_{name}": value for name, value in validate().items()} if validate else {})
+        for callback in callbacks:
+            callback.on_epoch_end(epoch, logs)
+        if should_stop():
+            break
+    for callback in callbacks:
+        callback.on_train_end()
+    network.eval()
+
+
+def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]:
+    """The loss and metrics over one pass, in inference mode."""
+    step.reset()
+    with inference(network):
+        for batch in batches.epoch(0):
+            step.evaluate(batch)
+    return step.result()
+
+
+def predict(network: Network, batches: Batches) -> torch.Tensor:
+    """What the network answers for one pass, in inference mode."""
+    answers = []
+    with inference(network):
+        for batch in batches.epoch(0):
+            device = next(network.parameters(), batch.inputs).device
+            answers.append(network(batch.inputs.to(device)).cpu())
+    return torch.cat(answers)
+
+
+class LazyLogs(Mapping[str, float]):
+    """Logs that are read from the device only when a callback looks."""
+
+    def __init__(self, read: Callable[[], dict[str, float]]):
+        self._read = read
+        self._logs: dict[str, float] | None = None
+
+    def _now(self) -> dict[str, float]:
+        if self._logs is None:
+            self._logs = self._read()
+        return self._logs
+
+    def __getitem__(self, name: str) -> float:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
