@@ -57,7 +57,9 @@ def monitored(logs: Mapping[str, float], monitor: str, who: str) -> float:
     """The monitored value of this epoch; raises ArgumentError with what there is when it is missing."""
     if monitor not in logs:
         hint = " Give fit validation_data for the val_ ones." if monitor.startswith("val_") else ""
-        raise ArgumentError(f"{who} monitors {monitor!r}, which this training has not", fix=did_you_mean(monitor, logs) + hint)
+        raise ArgumentError(
+            f"{who} monitors {monitor!r}, which this training has not", fix=did_you_mean(monitor, logs) + hint
+        )
     return logs[monitor]
 
 
@@ -172,14 +174,18 @@ class LearningRateScheduler(Callback):
         optimizer = self.model.optimizer
         rate = self._call(epoch, optimizer.learning_rate)
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0 or math.isinf(rate):
-            raise ArgumentError("The schedule must return a learning rate", expected="a number >= 0", received=repr(rate))
+            raise ArgumentError(
+                "The schedule must return a learning rate", expected="a number >= 0", received=repr(rate)
+            )
         optimizer.learning_rate = float(rate)
         if self.verbose:
             say(f"Epoch {epoch + 1}: learning rate {optimizer.learning_rate:g}")
 
     def _call(self, epoch: int, rate: float) -> Any:
         takes = [
-            p for p in inspect.signature(self.schedule).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+            p
+            for p in inspect.signature(self.schedule).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         return self.schedule(epoch, rate) if len(takes) > 1 else self.schedule(epoch)
 

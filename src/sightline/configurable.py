@@ -49,5 +49,7 @@ def from_name(what: str, given: Any, known: Mapping[str, type], base: type) -> A
     if isinstance(given, str):
         return known[choose(what, given, known)]()
     raise ArgumentError(
-        f"Cannot use this as {what}", expected=f"a name or a {base.__name__}", received=f"{type(given).__name__} {given!r}"
+        f"Cannot use this as {what}",
+        expected=f"a name or a {base.__name__}",
+        received=f"{type(given).__name__} {given!r}",
     )

@@ -26,6 +26,10 @@ def say(text: Any = "") -> None:
     console().print(text, markup=False)
 
 
+def silent(text: Any = "") -> None:
+    """`say` for who does not want to hear."""
+
+
 def progress_bar(what: str, unit: str = "images") -> Progress:
     """A Rich progress bar that vanishes when it is done, and shows nothing where the output is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

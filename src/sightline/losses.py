@@ -34,7 +34,9 @@ def categorical_crossentropy(
     return -(y_true * _log_probabilities(y_pred, from_logits, axis)).sum(axis)
 
 
-def sparse_categorical_crossentropy(y_true: torch.Tensor, y_pred: torch.Tensor, from_logits: bool = False) -> torch.Tensor:
+def sparse_categorical_crossentropy(
+    y_true: torch.Tensor, y_pred: torch.Tensor, from_logits: bool = False
+) -> torch.Tensor:
     """-log p[y_true]; `y_true` holds class numbers 0 .. classes - 1, of shape (N) or (N, 1)."""
     axis = channel_axis(y_pred.ndim)
     y_true = class_numbers(y_true, y_pred)

@@ -128,7 +128,7 @@ class FunctionMetric(SampleMean):
         self._refuse(unknown)
         super().__init__()
         self.function = function
-        self.name = name or getattr(function, "__name__", "metric")
+        self.name = name or str(getattr(function, "__name__", "metric"))
 
     def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.function(y_true, y_pred))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from . import optimizers
 from .callbacks import Callback, History
-from .console import is_terminal, say
+from .console import is_terminal, say, silent
 from .errors import ArgumentError, ModelFileError, SightlineError, refuse_unknown
 from .graph import io
 from .graph.build import linear_chain
@@ -24,7 +25,7 @@ from .layers.base import checked_shape
 from .layout import person_shape, to_channels_last
 from .measure.summary import summarize
 from .training import loop
-from .training.batches import Batches, as_batches, split_off
+from .training.batches import as_batches, as_pair, split_off
 from .training.compiled import Compiled
 from .training.progress import EpochProgress, as_text
 from .training.step import Step
@@ -43,6 +44,7 @@ class Model(Network):
 
     optimizer: optimizers.Optimizer
     stop_training = False
+    _compiled: Compiled | None = None
 
     # --- seeing it ---------------------------------------------------------------------------------------------
 
@@ -57,9 +59,7 @@ class Model(Network):
 
     # --- training ----------------------------------------------------------------------------------------------
 
-    def compile(  # type: ignore[override]
-        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = (), **unknown: Any
-    ) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = (), **unknown: Any) -> None:
         """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function."""
         refuse_unknown("Model.compile", unknown, ("optimizer", "loss", "metrics"))
         self._compiled = Compiled(optimizer, loss, metrics)
@@ -88,7 +88,6 @@ class Model(Network):
         takes that share from the end of the arrays. `steps_per_epoch` bounds an epoch of an endless generator.
         """
         refuse_unknown("Model.fit", unknown, _FIT_ARGUMENTS)
-        self._require_compiled("fit")
         if not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError("epochs is a positive whole number", received=repr(epochs))
         if validation_split:
@@ -96,37 +95,16 @@ class Model(Network):
         self._build_for(x)
         value = self._one_input("fit")
         batches = as_batches(x, y, value, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch)
-        validation_batches = None
+        step = self._step("fit", update=True)
+        validate = None
         if validation_data is not None:
-            pair = isinstance(validation_data, (tuple, list)) and len(validation_data) == 2
-            vx, vy = validation_data if pair else (validation_data, None)
+            vx, vy = as_pair(validation_data)
             size = validation_batch_size or (batch_size if vy is not None else None)
-            validation_batches = as_batches(vx, vy, value, batch_size=size, steps=validation_steps)
-        return self._fit(batches, validation_batches, epochs, initial_epoch, verbose, callbacks)
-
-    def _fit(
-        self,
-        batches: Batches,
-        validation: Batches | None,
-        epochs: int,
-        initial_epoch: int,
-        verbose: str | int,
-        callbacks: Sequence[Callback] | Callback | None,
-    ) -> History:
-        self._bind_optimizer()
-        compiled = self._compiled
-        step = Step(self, compiled.loss, compiled.metrics, self.optimizer)
-        validator = None
-        if validation is not None:
-            watch = Step(self, compiled.loss, compiled.fresh_metrics())
-
-            def validator() -> dict[str, float]:
-                return loop.evaluate(self, watch, validation)
-
+            held_back = as_batches(vx, vy, value, batch_size=size, steps=validation_steps)
+            validate = partial(loop.evaluate, self, self._step("fit"), held_back)
         history = History()
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        quiet = verbose == 0
-        tell = (lambda line: None) if quiet else say
+        tell = say if verbose else silent
         bar = EpochProgress(epochs, batches.steps, bar=verbose in ("auto", 1) and is_terminal(), tell=tell)
         everyone = [*given, history, bar]
         for callback in everyone:
@@ -141,7 +119,7 @@ class Model(Network):
                 epochs=epochs,
                 first_epoch=initial_epoch,
                 callbacks=everyone,
-                validate=validator,
+                validate=validate,
                 should_stop=lambda: self.stop_training,
             )
         return history
@@ -158,9 +136,8 @@ class Model(Network):
     ) -> Any:
         """The loss and metrics on data as `fit` takes it: a list as Keras gives it, or a dict with `return_dict`."""
         refuse_unknown("Model.evaluate", unknown, ("x", "y", "batch_size", "verbose", "steps", "return_dict"))
-        self._require_compiled("evaluate")
         batches = as_batches(x, y, self._one_input("evaluate"), batch_size=batch_size, steps=steps)
-        logs = loop.evaluate(self, Step(self, self._compiled.loss, self._compiled.fresh_metrics()), batches)
+        logs = loop.evaluate(self, self._step("evaluate"), batches)
         if verbose != 0:
             say(as_text(logs))
         values = list(logs.values())
@@ -174,10 +151,6 @@ class Model(Network):
         self._require_built("predict")
         batches = as_batches(x, None, self._one_input("predict"), batch_size=batch_size, steps=steps)
         return to_channels_last(loop.predict(self, batches)).numpy()
-
-    def _bind_optimizer(self) -> None:
-        if not self.optimizer.is_bound_to(self.parameters()):
-            self.optimizer.bind(self.parameters())
 
     def _one_input(self, what: str) -> Value:
         self._require_built(what)
@@ -198,11 +171,17 @@ class Model(Network):
                 fix="Give the first layer input_shape=(height, width, channels), or begin with sl.Input",
             )
 
-    def _require_compiled(self, what: str) -> None:
-        if getattr(self, "_compiled", None) is None:
-            raise SightlineError(f"{self.name} is not compiled, which {what} needs", fix="Call model.compile(optimizer, loss)")
-        if self._compiled.loss is None:
-            raise SightlineError(f"{self.name} was compiled without a loss", fix="Call model.compile(..., loss='...')")
+    def _step(self, what: str, *, update: bool = False) -> Step:
+        """The step of `fit` (which updates the weights) or of `evaluate` (whose metrics have seen nothing)."""
+        compiled = self._compiled
+        if compiled is None or compiled.loss is None:
+            state = "is not compiled" if compiled is None else "was compiled without a loss"
+            raise SightlineError(f"{self.name} {state}, which {what} needs", fix="Call model.compile(optimizer, loss)")
+        if not update:
+            return Step(self, compiled.loss, compiled.fresh_metrics())
+        if not self.optimizer.is_bound_to(self.parameters()):
+            self.optimizer.bind(self.parameters())
+        return Step(self, compiled.loss, compiled.metrics, self.optimizer)
 
     # --- files -------------------------------------------------------------------------------------------------
 
@@ -221,8 +200,7 @@ class Model(Network):
                 f"Sightline's own format. Read it with load_model({str(path)!r}).",
                 stacklevel=2,
             )
-        compiled = getattr(self, "_compiled", None)
-        training = compiled.describe() if compiled is not None else None
+        training = self._compiled.describe() if self._compiled is not None else None
         extra = {"sightline": __version__, "training": training, "metadata": dict(metadata or self.metadata)}
         io.write(self, path, extra, FILE_LAYERS)
         return path

@@ -43,7 +43,9 @@ class Optimizer(Configurable, abc.ABC):
     def step(self) -> None:
         """Update the parameters from their gradients."""
         if self._parameters is None:
-            raise SightlineError("The optimizer has no parameters yet", fix="Call bind(model.parameters()) or model.compile")
+            raise SightlineError(
+                "The optimizer has no parameters yet", fix="Call bind(model.parameters()) or model.compile"
+            )
         if self._torch is None:
             return
         self._prepare(self._torch)
@@ -78,7 +80,12 @@ class Adam(Optimizer):
     """Adam (Kingma & Ba, 2015), the form of its section 2: epsilon stands outside the bias correction, as in Keras."""
 
     def __init__(
-        self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7, **unknown: Any
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **unknown: Any,
     ):
         self._refuse(unknown)
         self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
@@ -152,7 +159,9 @@ class RMSprop(Optimizer):
 class _RMSprop(torch.optim.Optimizer):
     """Keras's RMSprop on torch's multi-tensor kernels; torch's own has epsilon outside the root."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, rho: float, momentum: float, eps: float, centered: bool):
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, rho: float, momentum: float, eps: float, centered: bool
+    ):
         super().__init__(parameters, {"lr": lr, "rho": rho, "momentum": momentum, "eps": eps, "centered": centered})
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from ..layers import Input
 from ..models import Model
 from .lenet import lenet5
 from .notes import intel_cnn, mnist_cnn, signs_cnn
+from .small import small_cnn
 
 Builder = Callable[[Value, int], Value]
 
@@ -34,6 +35,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "lenet5": Architecture(lenet5, (32, 32, 1), 10),
     "mnist_cnn": Architecture(mnist_cnn, (28, 28, 1), 10),
     "signs_cnn": Architecture(signs_cnn, (128, 128, 1), 26),
+    "small_cnn": Architecture(small_cnn, (32, 32, 3), 10),
 }
 
 

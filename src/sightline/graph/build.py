@@ -6,13 +6,14 @@ symbolic values or through a substitute: every rewrite of a network is a replay 
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import fx, nn
 
@@ -142,14 +143,12 @@ def name_layers(layers: Sequence[nn.Module]) -> dict[int, str]:
     for layer in distinct:
         if id(layer) in names:
             continue
-        base = snake_case(type(layer).__name__)
-        count = 0
-        while (name := base if count == 0 else f"{base}_{count}") in taken:
-            count += 1
-        names[id(layer)] = name
-        taken.add(name)
+        base = getattr(layer, "default_name", None) or snake_case(type(layer).__name__)
+        counted = (base if count == 0 else f"{base}_{count}" for count in itertools.count())
+        names[id(layer)] = next(name for name in counted if name not in taken)
+        taken.add(names[id(layer)])
         if getattr(layer, "name", None) is None:
-            layer.name, layer.named_by_count = name, True  # type: ignore[assignment]
+            layer.name, layer.named_by_count = names[id(layer)], True  # type: ignore[assignment]
     return names
 
 
@@ -230,7 +229,9 @@ def lift(network: fx.GraphModule, input_layer: Callable[[str], nn.Module]) -> di
             values[node.name] = Value(call, node.meta["shape"], node.meta["dtype"])
             return values[node.name]
         items = {user.args[1]: user for user in node.users}
-        several = {i: Value(call, user.meta["shape"], user.meta["dtype"], i) for i, user in items.items()}
+        several: dict[Any, Value] = {
+            i: Value(call, user.meta["shape"], user.meta["dtype"], cast(int, i)) for i, user in items.items()
+        }
         values.update({user.name: several[i] for i, user in items.items()})
         return several
 
@@ -258,32 +259,32 @@ def walk(network: fx.GraphModule, placeholder: Callable[[fx.Node, int], Any], su
     at: dict[fx.Node, Any] = {}
     position = 0
     for node in network.graph.nodes:
-        args = fx.map_arg(node.args, lambda n: at[n])
-        kwargs = fx.map_arg(node.kwargs, lambda n: at[n])
+        args, kwargs = map_nodes(at.__getitem__, [node.args, node.kwargs])
         if node.op == "placeholder":
             at[node] = placeholder(node, position)
             position += 1
         elif node.op == "call_module":
-            at[node] = substitute(node, network.get_submodule(node.target), _plain(args), _plain(kwargs))
+            at[node] = substitute(node, network.get_submodule(node.target), args, kwargs)
         elif node.op == "call_function" and node.target is operator.getitem:
             at[node] = args[0][args[1]]
         elif node.op == "output":
-            return _plain(args[0])
+            return args[0]
         else:
             raise SightlineError(f'The graph holds "{node.name}" ({node.op}), which is not a layer')
     raise SightlineError("The graph has no output")
 
 
-def _plain(structure: Any) -> Any:
-    """fx's immutable lists and dicts as plain ones."""
+def map_nodes(function: Callable[[fx.Node], Any], structure: Any) -> Any:
+    """Apply `function` to every node in nested arguments; fx's immutable lists and dicts become plain ones."""
+    if isinstance(structure, fx.Node):
+        return function(structure)
     if isinstance(structure, dict):
-        return {key: _plain(item) for key, item in structure.items()}
+        return {key: map_nodes(function, item) for key, item in structure.items()}
     if isinstance(structure, (list, tuple)):
-        return (list if isinstance(structure, list) else tuple)(_plain(item) for item in structure)
+        return (list if isinstance(structure, list) else tuple)(map_nodes(function, item) for item in structure)
     return structure
 
 
 def layer_of(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The layer that a node calls, or None."""
     return network.get_submodule(node.target) if node.op == "call_module" else None  # type: ignore[arg-type]
-

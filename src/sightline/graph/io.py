@@ -23,6 +23,7 @@ from ..configurable import Configurable
 from ..errors import ModelFileError, SightlineError, did_you_mean
 from ..files import atomic_write
 from ..layout import person_shape
+from .build import map_nodes
 from .network import Network, public_class
 
 FORMAT = 1
@@ -74,14 +75,23 @@ def _parts(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
             if set(entries) != {DESCRIPTION, WEIGHTS}:
-                raise ModelFileError(f"{path} is not a Sightline model file", received=f"a zip of {sorted(entries)[:4]}")
+                raise ModelFileError(
+                    f"{path} is not a Sightline model file", received=f"a zip of {sorted(entries)[:4]}"
+                )
             if any(e.compress_type != zipfile.ZIP_STORED or e.flag_bits & 1 for e in entries.values()):
                 raise ModelFileError(f"{path} has compressed or encrypted entries, which no Sightline model file has")
             if entries[DESCRIPTION].file_size > MAX_DESCRIPTION:
                 raise ModelFileError(f"{path} has a description of {entries[DESCRIPTION].file_size} bytes")
             description = json.loads(archive.read(DESCRIPTION))
             tensors = load_tensors(archive.read(WEIGHTS))
-    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, SafetensorError, RecursionError, EOFError) as e:
+    except (
+        zipfile.BadZipFile,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        SafetensorError,
+        RecursionError,
+        EOFError,
+    ) as e:
         raise ModelFileError(f"{path} is not a Sightline model file, or is damaged ({e})") from e
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror or error})") from error
@@ -101,9 +111,7 @@ def _load_weights(network: Network, tensors: dict[str, torch.Tensor], path: str 
         received = tuple(tensors[name].shape) if name in tensors else "none"
         if expected != received or wanted[name].dtype != tensors[name].dtype:
             raise ModelFileError(f"{path}: the weight {name} does not fit", expected=expected, received=received)
-    laid_out = {
-        name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in tensors.items()
-    }
+    laid_out = {name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in tensors.items()}
     network.load_state_dict(laid_out, assign=True)
 
 
@@ -124,13 +132,13 @@ def describe(network: Network, kinds: LayerKinds) -> dict[str, Any]:
             inputs.append({"name": node.meta["layer"], "shape": shape, "dtype": dtype})
             place[node] = {"value": len(place)}
         elif node.op == "call_module":
-            args, kwargs = fx.map_arg(node.args, refer), fx.map_arg(node.kwargs, refer)
+            args, kwargs = map_nodes(refer, [node.args, node.kwargs])
             calls.append({"layer": node.meta["layer"], "args": _plain(args), "kwargs": _plain(kwargs)})
             place[node] = {"value": len(inputs) + len(calls) - 1}
         elif node.op == "call_function":
             place[node] = place[node.args[0]] | {"item": node.args[1]}
         else:
-            outputs = _plain(fx.map_arg(node.args[0], refer))
+            outputs = _plain(map_nodes(refer, node.args[0]))
     layers = [_describe_layer(name, layer, kinds) for name, layer in network.layers.named().items()]
     kind = public_class(network).__name__
     return {"kind": kind, "name": network.name, "inputs": inputs, "layers": layers, "calls": calls, "outputs": outputs}
@@ -160,7 +168,7 @@ def _describe_layer(name: str, layer: nn.Module, kinds: LayerKinds) -> dict[str,
             f"The layer {name} ({kind}) holds code that a model file does not carry",
             fix="Build the network in code again and load its state_dict, or use Sightline's own layers",
         )
-    config = layer.get_config() | {"name": name}  # type: ignore[operator]
+    config = layer.get_config() | {"name": name}
     for key, value in config.items():
         if callable(value):
             raise ModelFileError(
@@ -173,16 +181,19 @@ def _describe_layer(name: str, layer: nn.Module, kinds: LayerKinds) -> dict[str,
 def restore(recipe: dict[str, Any], kinds: LayerKinds, networks: Mapping[str, type[Network]]) -> Network:
     """The inverse of `describe`: calls allowed layers on symbolic values. Weights are new."""
     layers: dict[str, Any] = {}
+    input_layer: Any = kinds["InputLayer"]
     for row in recipe["layers"]:
         if "network" in row:
             layers[row["name"]] = restore(row["network"], kinds, networks)
         elif row["class"] not in kinds:
-            raise ModelFileError(f"It names an unknown layer {row['class']!r}", fix=did_you_mean(str(row["class"]), kinds))
+            raise ModelFileError(
+                f"It names an unknown layer {row['class']!r}", fix=did_you_mean(str(row["class"]), kinds)
+            )
         else:
             layers[row["name"]] = kinds[row["class"]](**row["config"])
     values: list[Any] = []
     for row in recipe["inputs"]:
-        layer = layers.get(row["name"]) or kinds["InputLayer"](row["shape"], row["dtype"], name=row["name"])  # type: ignore[call-arg]
+        layer = layers.get(row["name"]) or input_layer(row["shape"], row["dtype"], name=row["name"])
         values.append(layer.value())
     inputs = list(values)
     for row in recipe["calls"]:
@@ -203,4 +214,3 @@ def _resolve(item: Any, values: list[Any]) -> Any:
         value = values[item["value"]]
         return value[item["item"]] if "item" in item else value
     return item
-

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from ..errors import ArgumentError, ShapeError, choose
 from ..layout import Shape, person_shape
-from .build import Layers, emit, lift
+from .build import Layers, emit, lift, map_nodes
 from .symbolic import Value, describe_layer, map_values, record, values_in
 
 
@@ -46,7 +46,9 @@ class Network(fx.GraphModule):
         given = [inputs] if isinstance(inputs, Value) else list(inputs)
         for value in given:
             if not isinstance(value, Value):
-                raise ArgumentError("A model's inputs are symbolic values", received=repr(value), fix="Use sl.Input(shape)")
+                raise ArgumentError(
+                    "A model's inputs are symbolic values", received=repr(value), fix="Use sl.Input(shape)"
+                )
         emitted = emit(given, outputs, with_input_layers=with_input_layers)
         self.layers = Layers(emitted.layers)
         self.graph = emitted.graph
@@ -78,7 +80,7 @@ class Network(fx.GraphModule):
 
     def _output_structure(self) -> Any:
         result = next(node for node in self.graph.nodes if node.op == "output").args[0]
-        return fx.map_arg(result, lambda node: self.values[node.name])
+        return map_nodes(lambda node: self.values[node.name], result)
 
     @property
     def input_shape(self) -> Any:
@@ -178,8 +180,8 @@ def describe_graph(graph: fx.Graph) -> list[dict[str, Any]]:
             "op": node.op,
             "target": node.target,
             "name": node.name,
-            "args": fx.map_arg(node.args, refer),
-            "kwargs": fx.map_arg(node.kwargs, refer),
+            "args": map_nodes(refer, node.args),
+            "kwargs": map_nodes(refer, node.kwargs),
             "meta": {key: node.meta[key] for key in ("shape", "dtype", "layer") if key in node.meta},
         }
         for node in graph.nodes

@@ -111,4 +111,3 @@ def _tensors(structure: Any) -> list[torch.Tensor]:
     if isinstance(structure, (list, tuple)):
         return [tensor for item in structure for tensor in _tensors(item)]
     return []
-

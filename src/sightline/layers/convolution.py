@@ -41,7 +41,9 @@ class Conv2D(Layer):
     ):
         super().__init__(**common)
         if not isinstance(filters, int) or filters < 1 or filters % groups:
-            raise ArgumentError("Conv2D: filters is a positive whole number that groups divides", received=repr(filters))
+            raise ArgumentError(
+                "Conv2D: filters is a positive whole number that groups divides", received=repr(filters)
+            )
         self.filters = filters
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")
@@ -58,8 +60,12 @@ class Conv2D(Layer):
     def build(self, *shapes: Shape) -> None:
         channels = feature_map_shape("Conv2D", *shapes)[0]
         if channels % self.groups:
-            raise ShapeError("Conv2D: groups must divide the input's channels", received=f"{channels} channels, groups={self.groups}")
-        self.weight = self.weight_of((self.filters, channels // self.groups, *self.kernel_size), self.kernel_initializer)
+            raise ShapeError(
+                "Conv2D: groups must divide the input's channels", received=f"{channels} channels, groups={self.groups}"
+            )
+        self.weight = self.weight_of(
+            (self.filters, channels // self.groups, *self.kernel_size), self.kernel_initializer
+        )
         self.bias = self.weight_of((self.filters,), self.bias_initializer) if self.use_bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,5 +83,7 @@ def feature_map_shape(where: str, *shapes: Shape) -> Shape:
     """The one input's (C, H, W); raises ShapeError when there are several or it is no feature map."""
     if len(shapes) != 1 or len(shapes[0]) != 3:
         received = ", ".join(str((None, *shape)) for shape in shapes)
-        raise ShapeError(f"{where} takes one feature map", expected="(None, height, width, channels)", received=received)
+        raise ShapeError(
+            f"{where} takes one feature map", expected="(None, height, width, channels)", received=received
+        )
     return shapes[0]

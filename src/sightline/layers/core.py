@@ -25,7 +25,9 @@ class InputLayer(Layer):
         self.shape = checked_shape(shape, "Input")
         self.dtype = str(dtype).removeprefix("torch.")
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise ArgumentError("Input: unknown dtype", expected='"float32" or another of torch\'s', received=repr(dtype))
+            raise ArgumentError(
+                "Input: unknown dtype", expected='"float32" or another of torch\'s', received=repr(dtype)
+            )
         self.built = True
 
     def value(self) -> Value:
@@ -36,7 +38,9 @@ class InputLayer(Layer):
         return x
 
 
-def Input(shape: Sequence[int], dtype: torch.dtype | str = torch.float32, name: str | None = None, **unknown: Any) -> Value:
+def Input(
+    shape: Sequence[int], dtype: torch.dtype | str = torch.float32, name: str | None = None, **unknown: Any
+) -> Value:
     """A symbolic value of `shape` (height, width, channels), or (features), without the batch."""
     return InputLayer(shape, dtype, name=name, **unknown).value()
 
@@ -117,7 +121,11 @@ class ReLU(Layer):
     """max(x, 0), with Keras's options: above `max_value` constant, below `threshold` a slope of `negative_slope`."""
 
     def __init__(
-        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **common: Unpack[Common]
+        self,
+        max_value: float | None = None,
+        negative_slope: float = 0.0,
+        threshold: float = 0.0,
+        **common: Unpack[Common],
     ):
         super().__init__(**common)
         self.max_value = max_value

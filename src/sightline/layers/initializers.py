@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import choose
 
-Initializer = str | Callable[[torch.Tensor], None]
+Initializer = str | Callable[[torch.Tensor], object]
 
 
 def _scaled(tensor: torch.Tensor, scale: float, mode: str, uniform: bool) -> None:
@@ -32,15 +32,15 @@ def fans(shape: Sequence[int]) -> tuple[float, float]:
     return shape[1] * field, shape[0] * field
 
 
-INITIALIZERS: dict[str, Callable[[torch.Tensor], None]] = {
+INITIALIZERS: dict[str, Callable[[torch.Tensor], object]] = {
     "glorot_uniform": lambda t: _scaled(t, 1, "average", True),
     "glorot_normal": lambda t: _scaled(t, 1, "average", False),
     "he_uniform": lambda t: _scaled(t, 2, "in", True),
     "he_normal": lambda t: _scaled(t, 2, "in", False),
     "lecun_uniform": lambda t: _scaled(t, 1, "in", True),
     "lecun_normal": lambda t: _scaled(t, 1, "in", False),
-    "zeros": lambda t: None if nn.init.zeros_(t) is None else None,
-    "ones": lambda t: None if nn.init.ones_(t) is None else None,
+    "zeros": nn.init.zeros_,
+    "ones": nn.init.ones_,
 }
 
 

@@ -54,7 +54,9 @@ class Concatenate(Layer):
             raise ArgumentError(f"Concatenate: there is no axis {self.axis}", received=_people(shapes)) from None
         others = {(*s[: dim - 1], *s[dim:]) for s in shapes}
         if dim == 0 or len({len(s) for s in shapes}) > 1 or len(others) > 1:
-            raise ShapeError(f"Concatenate takes inputs that differ only along axis {self.axis}", received=_people(shapes))
+            raise ShapeError(
+                f"Concatenate takes inputs that differ only along axis {self.axis}", received=_people(shapes)
+            )
 
     def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.cat(list(inputs), dim=inner_axis(self.axis, inputs[0].ndim))

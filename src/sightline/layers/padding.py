@@ -19,7 +19,11 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
 
 
 def pads_of(
-    size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], padding: str, dilation: tuple[int, int] = (1, 1)
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation: tuple[int, int] = (1, 1),
 ) -> Pads:
     """((top, bottom), (left, right)) for a feature map of `size` (height, width).
 

@@ -6,7 +6,7 @@ scaled here. Whatever has `epoch(number)`, which yields (inputs, targets) for th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -70,12 +70,12 @@ class ArrayBatches:
         self._x, self._y, self._value = x, y, value
         self._batch_size, self._shuffle = batch_size, shuffle
         whole = -(-len(x) // batch_size)
-        self.steps = whole if steps is None else min(steps, whole)
+        self.steps: int | None = whole if steps is None else min(steps, whole)
         as_inputs(x[:1], value)  # a wrong shape is told now
 
     def epoch(self, number: int) -> Iterator[Batch]:
         order = torch.randperm(len(self._x)) if self._shuffle else None
-        for step in range(self.steps):
+        for step in range(self.steps or 0):
             at: Any = slice(step * self._batch_size, (step + 1) * self._batch_size)
             if order is not None:
                 at = order[at]
@@ -87,7 +87,7 @@ class IterableBatches:
 
     def __init__(self, batches: Iterable[Any], value: Value, steps: int | None):
         self._batches, self._value = batches, value
-        length = len(batches) if hasattr(batches, "__len__") else None
+        length = len(batches) if isinstance(batches, Sized) else None
         self._limit = steps
         self.steps = steps if length is None else length if steps is None else min(steps, length)
 
@@ -158,6 +158,13 @@ def _transposed(received: tuple[int, ...], expected: tuple[int | None, ...]) -> 
 def as_targets(y: Any) -> torch.Tensor:
     tensor = y if isinstance(y, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(y))
     return to_channels_first(tensor) if not isinstance(y, torch.Tensor) else tensor
+
+
+def as_pair(data: Any) -> tuple[Any, Any]:
+    """`validation_data` as (x, y): a pair of arrays, or an iterable of batches and None."""
+    if isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape"):
+        return data[0], data[1]
+    return data, None
 
 
 def split_off(x: Any, y: Any, share: float, given: Any) -> tuple[Any, Any, tuple[Any, Any]]:

@@ -50,9 +50,7 @@ class Compiled:
 
 
 _KINDS: dict[str, type[Configurable]] = {
-    kind.__name__: kind
-    for known in (optimizers.OPTIMIZERS, losses.LOSSES, metrics.METRICS)
-    for kind in known.values()  # type: ignore[attr-defined]
+    kind.__name__: kind for known in (optimizers.OPTIMIZERS, losses.LOSSES, metrics.METRICS) for kind in known.values()
 }
 
 

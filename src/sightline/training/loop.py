@@ -59,12 +59,18 @@ def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]
 
 def predict(network: Network, batches: Batches) -> torch.Tensor:
     """What the network answers for one pass, in inference mode."""
-    answers = []
+    return answers_and_targets(network, batches)[0]
+
+
+def answers_and_targets(network: Network, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network answers for one pass, in inference mode, and what it should have."""
+    answers, targets = [], []
     with inference(network):
         for batch in batches.epoch(0):
             device = next(network.parameters(), batch.inputs).device
             answers.append(network(batch.inputs.to(device)).cpu())
-    return torch.cat(answers)
+            targets.append(batch.targets)
+    return torch.cat(answers), torch.cat([t for t in targets if t is not None] or [torch.empty(0)])
 
 
 class LazyLogs(Mapping[str, float]):

@@ -48,4 +48,6 @@ class EpochProgress(Callback):
 
 
 def as_text(logs: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" if name == "learning_rate" else f"{name} {value:.4f}" for name, value in logs.items())
+    return "  ".join(
+        f"{name} {value:.4g}" if name == "learning_rate" else f"{name} {value:.4f}" for name, value in logs.items()
+    )

@@ -1,0 +1,188 @@
+"""The command line: each command reads its words, calls one public function, and shows what it returns.
+
+torch is loaded inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import console, say
+from .errors import SightlineError
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .structures import Problem
+
+app = typer.Typer(
+    name="sightline", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Train, measure and explain convolutional networks on folders of images.",
+)  # fmt: skip
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+
+
+@app.callback(invoke_without_command=True)
+def _common(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        say(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
+    runs: Annotated[str, typer.Option(help="The folder of all runs.")] = "runs",
+) -> None:
+    """Train on 1,797 real handwritten digits and write a report: the whole path, in under a minute."""
+    from .runs.demo import demo as run_demo
+
+    run_demo(epochs=epochs, runs=runs)
+
+
+@app.command()
+def train(
+    data: Annotated[Path | None, typer.Argument(help="A folder: <class>/*.jpg, or train/<class>/*.jpg.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")] = None,
+    task: Annotated[str | None, typer.Option(help="classify.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [10].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in one step [32].")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels a side [the model's].")] = None,
+    color_mode: Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of Adam at the start; it falls along a cosine [0.001].")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda ... [auto].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that decode images [all cores].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of splits, weights and order [0].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder [DATA-MODEL].")] = None,
+    runs: Annotated[str | None, typer.Option(help="The folder of all runs [runs].")] = None,
+    exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Replace a run of this name.")] = False,
+) -> None:
+    """Train a network on a folder of images, measure it, and write a run with a report."""
+    from .runs import train as run_train
+
+    run_train(
+        data, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
+        color_mode=color_mode, lr=lr, device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
+    )  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
+    data: Annotated[Path | None, typer.Argument(help="A folder of class folders [what the run held back].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on a folder: its test split, or all of it where it has no splits."""
+    from .runs import Run
+
+    measures, problems = Run(run).evaluate(data)
+    if as_json:
+        _print_json(measures.as_dict() | {"unreadable": _as_rows(problems)})
+        return
+    for headline in measures.headlines:
+        say(f"{measures.split.capitalize()} {headline}, n = {measures.n}")
+    _tell(problems)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
+    files: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    as_json: Json = False,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show for each image.")] = 3,
+) -> None:
+    """Say what is on each image, with probabilities. Exit code 2 when a file could not be read."""
+    from .runs import Run
+
+    predictions, problems = Run(run).predict(files)
+    if as_json:
+        _print_json({"predictions": [p.as_dict() for p in predictions], "unreadable": _as_rows(problems)})
+    elif predictions:
+        say(_prediction_table(predictions, top))
+    _tell(problems)
+    if problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def summary(
+    model: Annotated[str, typer.Argument(help="A name, file.py:function, a run's folder, or a model file.")],
+    classes: Annotated[int | None, typer.Option(help="Classes [the model's].")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels a side [the model's].")] = None,
+) -> None:
+    """Print the layers of a network, their output shapes and parameters."""
+    from .runs.networks import network_for_summary
+
+    network_for_summary(model, classes, image_size).summary()
+
+
+@app.command()
+def models() -> None:
+    """List the networks that have names."""
+    from rich.table import Table
+
+    from .architectures.registry import ARCHITECTURES
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Name", "Image", "Classes", "About"):
+        table.add_column(heading)
+    for name, architecture in sorted(ARCHITECTURES.items()):
+        height, width, channels = architecture.input_shape
+        table.add_row(name, f"{height}x{width}x{channels}", str(architecture.classes), architecture.about)
+    say(table)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Write a run's report.html anew."""
+    from .runs import Run
+
+    say(f"Report {Run(run).report()}")
+
+
+def _prediction_table(predictions: list[Any], top: int) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Image", overflow="fold")
+    table.add_column("Class")
+    table.add_column("Probability", justify="right")
+    table.add_column("Then")
+    for prediction in predictions:
+        (name, probability), *others = prediction.top(top)
+        then = ", ".join(f"{other} {p:.3f}" for other, p in others)
+        table.add_row(str(prediction.path), name, f"{probability:.4f}", then)
+    return table
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _as_rows(problems: list[Problem]) -> list[dict[str, str]]:
+    return [{"path": str(problem.path), "reason": problem.reason} for problem in problems]
+
+
+def _tell(problems: list[Problem]) -> None:
+    for problem in problems:
+        console(stderr=True).print(f"left out: {problem}", markup=False)
+
+
+def main() -> None:
+    """Run the command line: errors of the user's are one sentence and exit code 2."""
+    try:
+        app()
+    except SightlineError as error:
+        console(stderr=True).print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console(stderr=True).print("interrupted")
+        sys.exit(130)

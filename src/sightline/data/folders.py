@@ -1,0 +1,96 @@
+"""Class folders: `<class>/*.jpg`, or `<split>/<class>/*.jpg`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import DataError
+from ..structures import Dataset, Sample
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def read_class_folders(folder: str | Path) -> Dataset:
+    """The images of a folder by class (alphabetically) and, where the folder has them, by split.
+
+    A folder has splits when it has a training folder and no folder that is not a split. Everything else is one
+    split, "all". Raises DataError, naming the folder, when it is missing, empty, or has fewer than two classes.
+    """
+    root = existing_folder(folder)
+    inside = _folders(root)
+    names = {SPLIT_NAMES.get(child.name.lower()) for child in inside}
+    roots = {"all": root}
+    if "train" in names and None not in names:
+        roots = {SPLIT_NAMES[child.name.lower()]: child for child in inside}
+    by_class = {split: {child.name: _images(child) for child in _folders(at)} for split, at in roots.items()}
+    classes = sorted({name for folders in by_class.values() for name, paths in folders.items() if paths})
+    _require_classes(root, classes, inside)
+    if "train" in by_class:
+        unseen = [name for name in classes if not by_class["train"].get(name)]
+        if unseen:
+            raise DataError(
+                f"{roots['train']} has no image of the class {unseen[0]!r}, which another split of {root} has",
+                fix="Put images of each class into the training folder, or remove the class",
+            )
+    splits = {
+        split: tuple(Sample(path, label) for label, name in enumerate(classes) for path in folders.get(name, ()))
+        for split, folders in by_class.items()
+    }
+    return Dataset(root, tuple(classes), splits, tuple(split for split in splits if split != "all"))
+
+
+def existing_folder(folder: str | Path) -> Path:
+    root = Path(folder)
+    if not root.exists():
+        raise DataError(f"There is no folder {root}", fix="Check the path")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file", expected="a folder of class folders")
+    return root
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every image file below a folder, in order."""
+    return _images(folder)
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        children = sorted(root.iterdir())
+    except OSError as error:
+        raise DataError(f"{root} cannot be read ({error.strerror})") from error
+    return [c for c in children if c.is_dir() and not c.name.startswith((".", "__"))]
+
+
+def _images(folder: Path) -> list[Path]:
+    found = []
+    for place, _, names in os.walk(folder):
+        found += [Path(place, name) for name in names if is_image_name(name)]
+    return sorted(found)
+
+
+def is_image_name(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def _require_classes(root: Path, classes: list[str], inside: list[Path]) -> None:
+    expected = f"at least two class folders with images: {root}/<class>/*.jpg, or {root}/train/<class>/*.jpg"
+    if not classes:
+        loose = sum(1 for child in root.iterdir() if child.is_file() and is_image_name(child.name))
+        received = (
+            f"{loose} images without a class folder"
+            if loose
+            else "no image" + (f" in {', '.join(child.name for child in inside[:5])}" if inside else "")
+        )
+        raise DataError(f"{root} holds nothing to train on", expected=expected, received=received)
+    if len(classes) == 1:
+        raise DataError(f"{root} holds one class only, {classes[0]!r}", expected=expected)

@@ -1,0 +1,62 @@
+"""Pictures of a run, as PNG files, drawn without any display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import atomic_write
+
+TRAINING, VALIDATION = "#8a94a6", "#1565c0"
+
+
+def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Loss and accuracy by epoch, training and validation."""
+    names = [n for n in ("loss", "accuracy") if n in history]
+    figure = _figure(4.6 * len(names), 3.2)
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(1, len(names), i + 1)
+        for key, color, label in ((name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")):
+            if key in history:
+                values = history[key]
+                axes.plot(range(1, len(values) + 1), values, color=color, label=label, marker="o", markersize=3)
+        axes.set_xlabel("epoch")
+        axes.set_title(name, loc="left")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    _write(figure, path)
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """Rows are true classes, columns what the network said; shade is the share of the row, numbers are counts."""
+    size = min(14.0, 2.6 + 0.55 * len(classes))
+    figure = _figure(size, size * 0.92)
+    axes = figure.add_subplot()
+    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(classes) <= 30:
+        for (i, j), count in np.ndenumerate(confusion):
+            if count:
+                color = "white" if share[i, j] > 0.5 else "black"
+                axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=color)
+    _write(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), layout="constrained")
+
+
+def _write(figure: Any, path: Path) -> None:
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)

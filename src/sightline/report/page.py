@@ -1,0 +1,89 @@
+"""report.html: everything a person asks of a run, in one file that can be mailed."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..files import write_text
+from ..measure.summary import Summary, summarize
+from ..models import load_model
+from ..runs.folder import RunFolder, read_json, read_results
+from ..runs.settings import SETTING_NAMES, Settings
+from ..tasks import Measures
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template shows."""
+
+    name: str
+    settings: Settings
+    measures: Measures
+    history: dict[str, list[float]]
+    data: dict[str, Any]
+    environment: dict[str, Any]
+    summary: Summary
+    curves: str
+    picture: str
+
+    @property
+    def best_epoch(self) -> int:
+        values = self.history["val_accuracy"]
+        return values.index(max(values)) + 1
+
+    @property
+    def splits(self) -> list[dict[str, Any]]:
+        """A row for each class: its images by split."""
+        rows = []
+        for label, name in enumerate(self.data["classes"]):
+            counts = [sum(1 for _, own in samples if own == label) for samples in self.data["splits"].values()]
+            rows.append({"class": name, "counts": counts})
+        return rows
+
+    @property
+    def majority(self) -> float:
+        """What always saying the most frequent class of the measured split would score."""
+        counts = [row["images"] for row in self.measures.details["classes"]]
+        return max(counts) / sum(counts)
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write the report of a finished run from its own files; returns its path. Raises RunError for a run that is not whole."""
+    folder.require(folder.config, folder.data, folder.environment, folder.results, folder.evaluation, folder.best)
+    settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    page = Page(
+        name=folder.path.name,
+        settings=Settings(**{key: value for key, value in settings.items() if key in SETTING_NAMES}),
+        measures=Measures.from_dict(read_json(folder.evaluation)),
+        history=read_results(folder.results),
+        data=read_json(folder.data),
+        environment=read_json(folder.environment),
+        summary=summarize(load_model(folder.best)),
+        curves=_embedded(folder.curves),
+        picture=_embedded(folder.picture),
+    )
+    write_text(folder.report, render(page))
+    return folder.report
+
+
+def render(page: Page) -> str:
+    """The page as HTML, all text escaped."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("sightline.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = lambda x: "-" if x is None else f"{100 * x:.1f} %"
+    return environment.get_template("page.html.j2").render(page=page)
+
+
+def _embedded(picture: Path) -> str:
+    """A PNG as a data address; empty where there is none."""
+    if not picture.is_file():
+        return ""
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

@@ -1,0 +1,182 @@
+"""The files of a run, and the order in which its folder comes to be."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..callbacks import Callback
+from ..console import say
+from ..errors import RunError
+from ..files import write_text
+from ..structures import Dataset, Sample
+from ..version import __version__
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what: every name stands here once."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "weights" / "best.sightline"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "weights" / "last.sightline"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def picture(self) -> Path:
+        return self.path / "confusion.png"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def claim(self, exist_ok: bool) -> None:
+        """Make the folder. One that exists is refused, or with `exist_ok`, if it is a run's, begun anew."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not exist_ok:
+                raise RunError(
+                    f"There is a run {self.path} already", fix="Give another --name, or --exist-ok to replace it"
+                )
+            if not self.config.is_file():
+                raise RunError(f"{self.path} exists and is not a run", fix="Give another --name")
+            for file in (self.config, self.data, self.environment, self.results, self.evaluation, self.log, self.best, self.last,
+                         self.curves, self.picture, self.report):  # fmt: skip
+                file.unlink(missing_ok=True)
+        self.best.parent.mkdir(parents=True, exist_ok=True)
+
+    def require(self, *files: Path) -> None:
+        """Raise RunError, naming what is missing, where this is no run or not a whole one."""
+        if not self.path.is_dir():
+            raise RunError(f"There is no run {self.path}", fix="sightline train prints the path of its run")
+        for file in files:
+            if not file.is_file():
+                raise RunError(f"{self.path} is not a finished run: {file.relative_to(self.path)} is missing")
+
+
+class Log:
+    """Says each line to the person and to log.txt."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __call__(self, text: str = "") -> None:
+        say(text)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+class ResultsFile(Callback):
+    """results.csv: a row for each epoch, the file whole after each."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows: list[dict[str, Any]] = []
+
+    def on_epoch_end(self, epoch: int, logs: MutableMapping[str, float] | None = None) -> None:
+        self._rows.append({"epoch": epoch + 1, **(logs or {})})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self._rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
+
+
+def read_results(path: Path) -> dict[str, list[float]]:
+    """results.csv as names with their values by epoch."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error})") from error
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What a run depends on besides its settings: versions and hardware."""
+    import numpy
+    import PIL
+    import torch
+    import torchvision
+
+    versions = {"sightline": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"torchvision": torchvision.__version__, "numpy": numpy.__version__, "pillow": PIL.__version__}
+    hardware = {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "device": device}
+    if torch.cuda.is_available():
+        hardware["gpu"] = torch.cuda.get_device_name()
+    return {"versions": versions, "hardware": hardware, "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """A data set as JSON: which file was in which split, under which class, and what could not be read."""
+    return {
+        "root": str(dataset.root.resolve()),
+        "classes": list(dataset.classes),
+        "given splits": list(dataset.given),
+        "splits": {
+            split: [[str(s.path.relative_to(dataset.root)), s.label] for s in samples]
+            for split, samples in dataset.splits.items()
+        },
+        "unreadable": [[str(problem.path), problem.reason] for problem in dataset.problems],
+    }
+
+
+def recorded_split(description: Mapping[str, Any], root: Path, split: str) -> tuple[Sample, ...]:
+    """The samples of a split that `describe_data` wrote."""
+    return tuple(Sample(root / name, label) for name, label in description["splits"].get(split, ()))

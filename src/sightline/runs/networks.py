@@ -1,0 +1,116 @@
+"""The network of a run: by name, or from a function in someone's file; its preprocessing is part of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..architectures.registry import create, find
+from ..errors import ArgumentError, ShapeError, SightlineError
+from ..layers import Input, Rescaling
+from ..models import SUFFIX, Model, load_model
+from ..rewrite import on_input
+from ..structures import COLOR_MODES, ImageSpec
+from .settings import Settings
+
+DEFAULT_SIZE = 224  # where a model does not say
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from: `make(input_shape, classes)`, and the image that it is meant for."""
+
+    make: Any
+    input_shape: tuple[int, int, int]
+
+
+def image_spec(settings: Settings, source: Source) -> ImageSpec:
+    """The image that the run feeds its network: the model's, unless the settings say otherwise."""
+    height, width, channels = source.input_shape
+    if settings.image_size is not None:
+        height = width = settings.image_size
+    if settings.color_mode is not None:
+        channels = COLOR_MODES[settings.color_mode]
+    return ImageSpec(height, width, channels)
+
+
+def find_source(model: str) -> Source:
+    """`NAME` of a known network, or `file.py:function`; raises ArgumentError where there is neither."""
+    if ".py" not in model:
+        architecture = find(model)
+        return Source(lambda input_shape, classes: create(model, input_shape, classes), architecture.input_shape)
+    return Source(_load_function(model), (DEFAULT_SIZE, DEFAULT_SIZE, 3))
+
+
+def build_network(source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
+    """The network on raw pixels 0..255: scaling to 0..1 is its first node, unless it brings a Rescaling of its own."""
+    network = source.make(input_shape=spec.shape, classes=len(classes))
+    if not isinstance(network, Model):
+        raise ArgumentError("The model function must return a sightline Model", received=type(network).__name__)
+    if not network.built:
+        network.build((None, *spec.shape))  # type: ignore[operator]
+    if network.input_shape != (None, *spec.shape):
+        raise ShapeError("The network takes another image", expected=(None, *spec.shape), received=network.input_shape)
+    if network.output_shape != (None, len(classes)):
+        raise ShapeError(
+            f"The network's output does not fit the {len(classes)} classes",
+            expected=(None, len(classes)),
+            received=network.output_shape,
+        )
+    if any(isinstance(layer, Rescaling) for layer in network.layers):
+        return network
+    inputs = Input(spec.shape, name="pixels")
+    return Model(inputs, on_input(network, Rescaling(1 / 255)(inputs)), network.name)
+
+
+def _load_function(model: str) -> Any:
+    file, _, name = model.rpartition(":")
+    if not file or not name.isidentifier():
+        raise ArgumentError(f"Cannot find the model {model!r}", expected="a file and a function, as networks.py:my_cnn")
+    path = Path(file)
+    if not path.is_file():
+        raise ArgumentError(f"There is no file {path}, from which the model {name} should come")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ArgumentError(f"{path} is not Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # so that classes defined there can be pickled
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ArgumentError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = sorted(n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == path.stem)
+        raise ArgumentError(f"{path} has no function {name}", fix=f"It has: {', '.join(known) or 'none'}")
+
+    def make(input_shape: tuple[int, int, int], classes: int) -> Any:
+        try:
+            return function(input_shape=input_shape, classes=classes)
+        except SightlineError as error:
+            raise type(error)(f"{model}: {error}") from error
+        except Exception as error:
+            raise ArgumentError(
+                f"{model} failed: {type(error).__name__}: {error}",
+                expected="a function of (input_shape, classes) that returns a model",
+            ) from error
+
+    return make
+
+
+def network_for_summary(model: str, classes: int | None = None, image_size: int | None = None) -> Model:
+    """The network behind a name, `file.py:function`, a run's folder or a model file."""
+    path = Path(model)
+    if path.is_dir() or path.suffix == SUFFIX:
+        return load_model(path / "weights" / "best.sightline" if path.is_dir() else path)
+    if ".py" not in model:
+        architecture = find(model)
+        height, width, channels = architecture.input_shape
+        return create(model, (image_size or height, image_size or width, channels), classes)
+    source = find_source(model)
+    height, width, channels = source.input_shape
+    return source.make(input_shape=(image_size or height, image_size or width, channels), classes=classes or 10)

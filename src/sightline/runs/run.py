@@ -1,0 +1,173 @@
+"""A finished run: evaluate, predict and report from its folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..console import progress_bar
+from ..data.decode import decode
+from ..data.folders import existing_folder, list_images
+from ..data.loader import ImageBatches, Images, read_images
+from ..errors import DataError, RunError, choose
+from ..models import Model, load_model
+from ..structures import Dataset, ImageSpec, Prediction, Problem, Sample
+from ..tasks import TASKS, Measures, Task
+from ..training import loop
+from .folder import RunFolder, read_json, recorded_split
+
+
+class Run:
+    """A run on disk. `path` is its folder (or a model file of a run, which knows its own preprocessing)."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.folder = RunFolder(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def model(self) -> Model:
+        """The best epoch's model. It takes raw pixels, 0..255, of the size in its metadata."""
+        file = self.path if self.path.is_file() else self.folder.best
+        if file == self.folder.best:
+            self.folder.require(file)
+        model = load_model(file)
+        if not {"task", "classes", "image"} <= model.metadata.keys():
+            raise RunError(f"{file} is a model, but not of a run: it does not say its task, classes and image")
+        return model
+
+    @property
+    def task(self) -> Task:
+        return TASKS[choose("task", self.model.metadata["task"], TASKS)]()
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.model.metadata["classes"])
+
+    @property
+    def image(self) -> ImageSpec:
+        return ImageSpec(**self.model.metadata["image"])
+
+    @property
+    def measures(self) -> Measures:
+        """How good the run was when its training ended."""
+        self.folder.require(self.folder.evaluation)
+        return Measures.from_dict(read_json(self.folder.evaluation))
+
+    def evaluate(
+        self, data: str | Path | None = None, *, batch_size: int = 32, workers: int = 2
+    ) -> tuple[Measures, list[Problem]]:
+        """Measure on a folder: its test split where it has splits, what the training held back where it is the training's own
+        folder, all of it otherwise. Returns the measures and the files that could not be read.
+
+        Raises DataError for a folder without images, or with a class that the network does not know.
+        """
+        split, samples = self._samples_for(data)
+        images, problems = read_split(split, samples, self.image, workers)
+        if not len(images):
+            what = f"None of the {len(samples)} images to measure on can be read"
+            raise DataError(what, received=str(problems[0]) if problems else None)
+        return measure(self.model, self.task, split, images, self.classes, batch_size, workers), problems
+
+    def _samples_for(self, data: str | Path | None) -> tuple[str, tuple[Sample, ...]]:
+        recorded = read_json(self.folder.data) if self.folder.data.is_file() else None
+        if recorded and (data is None or Path(data).resolve() == Path(recorded["root"])):
+            root = existing_folder(recorded["root"])
+            split = "test" if recorded["splits"].get("test") else "validation"
+            return split, recorded_split(recorded, root, split)
+        if data is None:
+            raise DataError(f"{self.path} does not say what it was trained on", fix="Name a folder to evaluate on")
+        dataset = self.task.read(data)
+        split = next(s for s in ("test", "validation", "all", "train") if dataset.splits.get(s))
+        return split, self._relabelled(dataset, split)
+
+    def _relabelled(self, dataset: Dataset, split: str) -> tuple[Sample, ...]:
+        """The samples with this network's class numbers."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        for name in dataset.classes:
+            if name not in number:
+                raise DataError(
+                    f"{dataset.root} has a class {name!r} that the network was not trained on",
+                    expected=", ".join(self.classes),
+                )
+        return tuple(replace(s, label=number[dataset.classes[s.label]]) for s in dataset.splits[split])
+
+    def predict(
+        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32
+    ) -> tuple[list[Prediction], list[Problem]]:
+        """What the network says of image files, or of all images in folders; and the files that could not be read."""
+        paths = expand([files] if isinstance(files, (str, Path)) else list(files))
+        predictions: list[Prediction] = []
+        problems: list[Problem] = []
+        for start in range(0, len(paths), batch_size):
+            images, good = [], []
+            for path in paths[start : start + batch_size]:
+                try:
+                    images.append(decode(path, self.image))
+                    good.append(path)
+                except DataError as error:
+                    problems.append(Problem(path, error.what.removeprefix(str(path)).strip()))
+            if good:
+                answers = self.model.predict(np.stack(images), batch_size=batch_size)
+                predictions += [self.task.prediction(p, a, self.classes) for p, a in zip(good, answers, strict=True)]
+        return predictions, problems
+
+    def report(self) -> Path:
+        """Write report.html anew from the run's files; returns its path."""
+        from ..report.page import write_report
+
+        return write_report(self.folder)
+
+
+def expand(paths: Sequence[str | Path]) -> list[Path]:
+    """Files as they are, folders as the images below them. Raises DataError for a folder without images."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = list_images(path)
+        if not inside:
+            raise DataError(f"{path} holds no image")
+        files += inside
+    return files
+
+
+def read_split(split: str, samples: Sequence[Sample], image: ImageSpec, workers: int) -> tuple[Images, list[Problem]]:
+    """Decode the images of a split, with progress: the readable ones, and what is wrong with the others."""
+    with progress_bar("Reading") as bar:
+        row = bar.add_task(split, total=len(samples), note="")
+        return read_images(samples, image, workers, advance=lambda: bar.advance(row))
+
+
+def measure(
+    model: Model, task: Task, split: str, images: Images, classes: Sequence[str], batch_size: int, workers: int
+) -> Measures:
+    """How good a model is on images, in inference mode."""
+    answers, targets = loop.answers_and_targets(model, ImageBatches(images, model.inputs[0], batch_size, workers))
+    return task.measure(split, answers.numpy(), targets.numpy(), classes)
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" is the GPU where there is one; anything else is torch's own word, checked."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"There is no device {device!r} here", expected='"auto", "cpu" or "cuda"') from error
+    return chosen
+
+
+def as_metadata(task: Task, classes: Sequence[str], image: ImageSpec) -> dict[str, Any]:
+    """What travels in the model file, so that it answers the same anywhere."""
+    return {"task": task.name, "classes": list(classes), "image": image.as_dict()}

@@ -1,0 +1,124 @@
+"""Every setting of a run: from the defaults, a YAML file, and what was said in the call, the last one winning."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ArgumentError, choose, refuse_unknown
+from ..structures import COLOR_MODES
+from ..tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do. `None` means: the model's or the machine's own."""
+
+    data: str
+    model: str = "small_cnn"
+    task: str = "classify"
+    epochs: int = 10
+    batch_size: int = 32
+    image_size: int | None = None
+    color_mode: str | None = None
+    lr: float = 0.001
+    device: str = "auto"
+    workers: int | None = None
+    seed: int = 0
+    name: str | None = None
+    runs: str = "runs"
+    exist_ok: bool = False
+
+    def __post_init__(self) -> None:
+        choose("task", self.task, TASKS)
+        if self.color_mode is not None:
+            choose("color mode", self.color_mode, COLOR_MODES)
+        for name in ("epochs", "batch_size", "image_size", "workers"):
+            _check(name, getattr(self, name), lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1")
+        _check("seed", self.seed, lambda v: _is_whole(v) and 0 <= v < 2**63, "a whole number of at least 0")
+        _check("lr", self.lr, lambda v: isinstance(v, (int, float)) and 0 < v < math.inf, "a number above 0")
+        if self.name is not None and (not self.name or Path(self.name).name != self.name or self.name in (".", "..")):
+            raise ArgumentError("The name of a run is the name of a folder, without a path", received=repr(self.name))
+
+    @property
+    def run_name(self) -> str:
+        """The name given, or data-model."""
+        return self.name or f"{Path(self.data).resolve().name}-{self.model_label}"
+
+    @property
+    def model_label(self) -> str:
+        return Path(self.model).name.replace(":", "-").replace(".py", "")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs) / self.task / self.run_name
+
+    @property
+    def thread_count(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+    def as_yaml(self) -> str:
+        return yaml.safe_dump(asdict(self) | {"name": self.run_name}, sort_keys=False, allow_unicode=True)
+
+    def command(self) -> str:
+        """The command that asks for the same."""
+        words = ["sightline", "train", _quoted(self.data)]
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, value in asdict(self).items():
+            if name not in ("data", "exist_ok") and value != defaults[name]:
+                words += [f"--{name.replace('_', '-')}", _quoted(str(value))]
+        return " ".join(words)
+
+
+SETTING_NAMES = [field.name for field in fields(Settings)]
+
+
+def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Path | None = None) -> Settings:
+    """Settings from a YAML file and a call. Raises ArgumentError for a key that does not exist, or a value out of range."""
+    from_file = read_config(config) if config is not None else {}
+    refuse_unknown("train", {k: v for k, v in given.items() if k not in SETTING_NAMES}, SETTING_NAMES)
+    chosen = from_file | {key: value for key, value in given.items() if value is not None}
+    if data is not None:
+        chosen["data"] = str(data)
+    if "data" not in chosen:
+        raise ArgumentError("There is no data to train on", fix="Name a folder: sightline train FOLDER")
+    return Settings(**chosen)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file; unknown keys are refused with the nearest name."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentError(f"The settings {path} cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"The settings {path} are not YAML ({str(error).splitlines()[0]})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ArgumentError(f"The settings {path} are not keys with values", expected="lines such as epochs: 10")
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    refuse_unknown(
+        f"The settings file {path}", {k: v for k, v in values.items() if k not in SETTING_NAMES}, SETTING_NAMES
+    )
+    return values
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check(name: str, value: Any, is_right: Callable[[Any], bool], expected: str) -> None:
+    if value is not None and not is_right(value):
+        raise ArgumentError(f"--{name.replace('_', '-')} is out of range", expected=expected, received=repr(value))
+
+
+def _quoted(word: str) -> str:
+    return shlex.quote(word)

@@ -1,0 +1,70 @@
+"""Classification: one class for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data.folders import read_class_folders
+from ..metrics import Accuracy, Metric, TopKCategoricalAccuracy, wilson_interval
+from ..plots import draw_confusion
+from ..structures import Dataset, Prediction
+from .base import Headline, Measures, Task
+
+
+class Classify(Task):
+    """Targets are class numbers, the head is a softmax over the classes."""
+
+    name = "classify"
+    loss = "sparse_categorical_crossentropy"
+    best = "val_accuracy"
+
+    def read(self, folder: str | Path) -> Dataset:
+        return read_class_folders(folder)
+
+    def metrics(self, classes: int) -> list[Metric]:
+        k = top_k(classes)
+        return [Accuracy()] + ([TopKCategoricalAccuracy(k, name=f"top_{k}_accuracy")] if k else [])
+
+    def measure(self, split: str, answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Measures:
+        n = len(targets)
+        share = float((answers.argmax(1) == targets).mean())
+        headlines = [Headline("accuracy", share, wilson_interval(share, n))]
+        if k := top_k(len(classes)):
+            own = answers[np.arange(n), targets]
+            within = float(((answers > own[:, None]).sum(1) < k).mean())
+            headlines.append(Headline(f"top-{k} accuracy", within, wilson_interval(within, n)))
+        confusion = np.zeros((len(classes), len(classes)), int)
+        np.add.at(confusion, (targets, answers.argmax(1)), 1)
+        return Measures(
+            split, n, tuple(headlines), {"confusion": confusion.tolist(), "classes": per_class(confusion, classes)}
+        )
+
+    def prediction(self, path: Path, answer: np.ndarray, classes: Sequence[str]) -> Prediction:
+        return Prediction(path, tuple(classes), tuple(float(p) for p in answer))
+
+    def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
+        draw_confusion(np.array(measures.details["confusion"]), classes, path)
+
+
+def top_k(classes: int) -> int | None:
+    """The k of the second headline: 5 from 50 classes on, 2 below, none for two classes."""
+    return 5 if classes >= 50 else 2 if classes > 2 else None
+
+
+def per_class(confusion: np.ndarray, classes: Sequence[str]) -> list[dict[str, object]]:
+    """Images, precision, recall and F1 of each class; rows of `confusion` are true classes. None where undefined."""
+
+    def ratio(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    rows: list[dict[str, object]] = []
+    for i, name in enumerate(classes):
+        right, true, said = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
+        f1 = ratio(2 * right, true + said)
+        rows.append(
+            {"class": name, "images": true, "precision": ratio(right, said), "recall": ratio(right, true), "f1": f1}
+        )
+    return rows
