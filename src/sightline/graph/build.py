@@ -158,7 +158,7 @@ def attribute_name(layer_name: str) -> str:
     >>> attribute_name("conv2d_1"), attribute_name("train"), attribute_name("block 1/conv")
     ('conv2d_1', 'train_', 'block_1_conv_')
     """
-    name = re.sub(r"\W", "_", layer_name)
+    name = re.sub(r"[^0-9a-zA-Z_]", "_", layer_name)
     name = f"_{name}" if name[:1].isdigit() or not name else name
     reserved = hasattr(Layers, name) or keyword.iskeyword(name) or name.startswith("_")
     return f"{name}_" if reserved or name != layer_name else name

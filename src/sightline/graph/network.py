@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -25,6 +24,7 @@ class Network(fx.GraphModule):
     default_name = "functional"
     name: str
     layers: Layers
+    _input_shapes: list[Shape]
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None):
         self._begin(name)
@@ -35,6 +35,7 @@ class Network(fx.GraphModule):
         fx.GraphModule.__init__(self, {}, fx.Graph(), public_class(self).__name__)
         self.layers = Layers({})
         self.name, self.named_by_count = name or self.default_name, name is None
+        self._input_shapes = []
 
     @classmethod
     def from_values(cls, inputs: Any, outputs: Any, name: str | None = None) -> Self:
@@ -43,7 +44,7 @@ class Network(fx.GraphModule):
 
     def _set_graph(self, inputs: Any, outputs: Any, *, with_input_layers: bool = True) -> None:
         """Emit a fresh graph. Called again when a network grows (Sequential.add)."""
-        given = [inputs] if isinstance(inputs, Value) else list(inputs)
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for value in given:
             if not isinstance(value, Value):
                 raise ArgumentError(
@@ -52,6 +53,7 @@ class Network(fx.GraphModule):
         emitted = emit(given, outputs, with_input_layers=with_input_layers)
         self.layers = Layers(emitted.layers)
         self.graph = emitted.graph
+        self._input_shapes = [value.inner_shape for value in given]
         self.__dict__["_values"] = emitted.values  # not a module's attribute: chains may be long
 
     # --- what it takes and gives -------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ class Network(fx.GraphModule):
 
     def count_params(self) -> int:
         """The number of parameters, non-trainable ones (moving statistics) included."""
-        return sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
+        return sum(tensor.numel() for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())
 
     # --- being called ------------------------------------------------------------------------------------------
 
@@ -109,22 +111,15 @@ class Network(fx.GraphModule):
         args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
         if any(True for _ in values_in([args, kwargs])):
             return record(self, args, kwargs)
-        for position, (tensor, node) in enumerate(zip(args, self._placeholders(), strict=False)):
-            self._check_rank(tensor, node, position)
+        for position, (tensor, shape) in enumerate(zip(args, self._input_shapes, strict=False)):
+            if isinstance(tensor, torch.Tensor) and tensor.ndim != len(shape) + 1:
+                raise ShapeError(
+                    f"Input {position} of {describe_layer(self)} has the wrong number of axes",
+                    expected=f"a tensor (batch, {', '.join(map(str, shape))}): channels first, as torch's tensors are",
+                    received=f"a tensor of shape {tuple(tensor.shape)}",
+                    fix=f"A NumPy batch is {(None, *person_shape(shape))}: pass it to predict or fit",
+                )
         return super().__call__(*args, **kwargs)
-
-    def _placeholders(self) -> Sequence[fx.Node]:
-        return [node for node in self.graph.nodes if node.op == "placeholder"]
-
-    def _check_rank(self, tensor: Any, node: fx.Node, position: int) -> None:
-        shape: Shape = node.meta["shape"]
-        if isinstance(tensor, torch.Tensor) and tensor.ndim != len(shape) + 1:
-            raise ShapeError(
-                f"Input {position} of {describe_layer(self)} has the wrong number of axes",
-                expected=f"a tensor (batch, {', '.join(map(str, shape))}): channels first, as torch's tensors are",
-                received=f"a tensor of shape {tuple(tensor.shape)}",
-                fix=f"A NumPy batch is {(None, *person_shape(shape))}: pass it to predict or fit",
-            )
 
     # --- copies and pickles ------------------------------------------------------------------------------------
 

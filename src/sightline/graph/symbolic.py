@@ -128,8 +128,9 @@ def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             state = dict(layer.named_parameters()) | dict(layer.named_buffers())
             state = {name: torch.empty_like(tensor, device=device) for name, tensor in state.items()}
             return functional_call(layer, state, map_values(probe, args), map_values(probe, kwargs))
-    except SightlineError:
-        raise
+    except SightlineError as error:
+        what = f"{describe_layer(layer)}: {error.what[0].lower()}{error.what[1:]}"
+        raise type(error)(what, expected=error.expected, received=error.received, fix=error.fix) from error
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shapes = ", ".join(str(value.shape) for value in values_in([args, kwargs]))
         raise ShapeError(

@@ -79,10 +79,10 @@ def summarize(network: Network, *, title: str | None = None) -> Summary:
 
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:
-    """(trainable, non-trainable): parameters that train; frozen ones and moving statistics."""
+    """(trainable, non-trainable): parameters that train; frozen ones and moving statistics (not counters)."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
-    return trainable, frozen + sum(b.numel() for b in module.buffers())
+    return trainable, frozen + sum(b.numel() for b in module.buffers() if b.is_floating_point())
 
 
 def _shape_text(node: fx.Node) -> str:

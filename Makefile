@@ -1,0 +1,41 @@
+# Everything on a fresh machine with Python 3.11+ and make: each target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
+
+.PHONY: demo test test-all bench lint clean
+
+demo: $(INSTALLED)  ## train on real handwritten digits and write a report
+	$(BIN)/sightline demo
+
+test: $(TESTABLE) lint  ## lint, type-check, run the tests
+	$(BIN)/python -m pytest
+
+test-all: $(TESTABLE) lint  ## the slow proofs too
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+bench: $(INSTALLED)  ## the benchmarks
+	$(BIN)/python benchmarks/start_up.py
+
+lint: $(TESTABLE)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Sightline needs Python 3.11 or later; $$($(PYTHON) --version) is here. Try make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(TESTABLE): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
