@@ -94,8 +94,8 @@ class Model(Network):
             x, y, validation_data = split_off(x, y, validation_split, validation_data)
         self._build_for(x)
         value = self._one_input("fit")
-        batches = as_batches(x, y, value, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch)
         step = self._step("fit", update=True)
+        batches = as_batches(x, y, value, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch)
         validate = None
         if validation_data is not None:
             vx, vy = as_pair(validation_data)
@@ -296,9 +296,12 @@ def load_model(path: str | Path) -> Model:
         raise ModelFileError(f"Keras's {path.suffix} files are not read yet: {path}", fix=found)
     network, description = io.read(path, FILE_LAYERS, {"Model": Model, "Sequential": Sequential})
     assert isinstance(network, Model)
-    network.metadata.update(description.get("metadata") or {})
-    if description.get("training"):
-        network.compile(**Compiled.arguments(description["training"]))
+    try:
+        network.metadata.update(description["metadata"])
+        if description["training"] is not None:
+            network.compile(**Compiled.arguments(description["training"]))
+    except (KeyError, TypeError, ValueError, SightlineError) as error:
+        raise ModelFileError(f"{path} is damaged: what stands beside its network cannot be used ({error})") from error
     network.eval()
     return network
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from .. import losses, metrics, optimizers
 from ..configurable import Configurable
-from ..errors import ModelFileError
 
 
 class Compiled:
@@ -37,16 +36,13 @@ class Compiled:
 
     @staticmethod
     def arguments(description: dict[str, Any]) -> dict[str, Any]:
-        """The inverse of `describe`, as arguments of `compile`. Raises ModelFileError where it is not that."""
-        try:
-            loss = description["loss"]
-            return {
-                "optimizer": _from_row(description["optimizer"]),
-                "loss": None if loss is None else _from_row(loss),
-                "metrics": [_from_row(row) for row in description["metrics"]],
-            }
-        except (KeyError, TypeError) as error:
-            raise ModelFileError(f"The model file does not say whole how it was compiled ({error!r})") from error
+        """The inverse of `describe`, as arguments of `compile`. Raises KeyError or TypeError where it is not that."""
+        loss = description["loss"]
+        return {
+            "optimizer": _from_row(description["optimizer"]),
+            "loss": None if loss is None else _from_row(loss),
+            "metrics": [_from_row(row) for row in description["metrics"]],
+        }
 
 
 _KINDS: dict[str, type[Configurable]] = {

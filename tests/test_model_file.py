@@ -1,0 +1,235 @@
+"""The model file: what was saved is what is loaded, and nothing in a file runs."""
+
+import copy
+import io
+import json
+import os
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sightline as sl
+from sightline import layers
+from sightline.errors import ModelFileError
+
+
+def every_layer():
+    """A network with each layer that a file may hold, and arguments that are not the defaults."""
+    inputs = sl.Input((12, 12, 3), name="picture")
+    x = layers.Rescaling(1 / 255, offset=-0.5)(inputs)
+    x = layers.Conv2D(4, (3, 5), strides=(1, 2), padding="same", activation="relu", kernel_initializer="he_normal")(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, scale=False)(x)
+    left = layers.MaxPooling2D(3, strides=2, padding="same", name="left")(x)
+    right = layers.AveragePooling2D((2, 2), padding="same")(x)
+    x = layers.Concatenate(axis=-1)([left, right])
+    x = layers.Conv2D(8, 3, groups=2, use_bias=False)(x)
+    x = layers.ReLU(max_value=6, negative_slope=0.1)(x)
+    x = layers.Add()([x, layers.Activation("tanh")(x)])
+    pooled = layers.GlobalAveragePooling2D()(x)
+    flat = layers.Dropout(0.2, seed=5)(layers.Flatten()(x))
+    x = layers.Dense(5, activation="silu")(flat)
+    return sl.Model(inputs, [layers.Dense(3, activation="softmax")(x), pooled], name="everything")
+
+
+def compiled():
+    model = sl.create("small_cnn")
+    metrics = ["accuracy", sl.metrics.TopKCategoricalAccuracy(k=2)]
+    model.compile(sl.optimizers.SGD(0.1, momentum=0.5), sl.losses.CategoricalCrossentropy(label_smoothing=0.1), metrics)
+    return model
+
+
+def picture_of(model, seed=0):
+    return np.random.default_rng(seed).random((3, *model.input_shape[1:]), dtype=np.float32) * 255
+
+
+def test_every_layer_comes_back(tmp_path):
+    model = every_layer().eval()
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert kinds == set(layers.FILE_LAYERS)
+    model.save(tmp_path / "m.sightline")
+    loaded = sl.load(tmp_path / "m.sightline")
+    x = torch.from_numpy(picture_of(model)).permute(0, 3, 1, 2)
+    for ours, theirs in zip(model(x), loaded(x), strict=True):
+        assert torch.equal(ours, theirs)
+    assert [layer.get_config() for layer in loaded.layers] == [layer.get_config() for layer in model.layers]
+    assert loaded.name == "everything"
+    assert not loaded.training
+
+
+def test_a_copy_a_sequential_and_a_nested_model_come_back(tmp_path):
+    part = sl.Sequential([layers.Conv2D(4, 3), layers.ReLU()], name="part")
+    whole = sl.Sequential([sl.Input((6, 6, 1)), part, layers.Flatten(), layers.Dense(2, activation="softmax")])
+    x = picture_of(whole)
+    for model in (whole, copy.deepcopy(whole)):
+        model.save(tmp_path / "m.sightline")
+        loaded = sl.load(tmp_path / "m.sightline")
+        assert isinstance(loaded, sl.Sequential)
+        np.testing.assert_array_equal(loaded.predict(x), whole.predict(x))
+        loaded.add(layers.Dense(1))
+        assert loaded.output_shape == (None, 1)
+
+
+def test_a_loaded_model_evaluates_and_trains_as_it_was_compiled(tmp_path):
+    model = compiled()
+    x, y = picture_of(model), np.eye(10)[:3]
+    model.metadata["classes"] = list("abc")
+    model.save(tmp_path / "m.sightline")
+    loaded = sl.load(tmp_path / "m.sightline")
+    assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    assert loaded.metadata == {"classes": ["a", "b", "c"]}
+    assert np.isfinite(loaded.fit(x, y, verbose=0).history["loss"][0])
+
+
+def test_own_functions_of_training_are_left_out_not_pickled(tmp_path):
+    model = sl.create("mnist_cnn")
+    model.compile("adam", lambda y_true, y_pred: (y_true - y_pred).square())
+    model.save(tmp_path / "m.sightline")
+    with pytest.raises(sl.SightlineError, match="not compiled"):
+        sl.load(tmp_path / "m.sightline").evaluate(picture_of(model), np.zeros((3, 10)))
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    model = compiled()
+    model.save(tmp_path / "a.sightline")
+    sl.load(tmp_path / "a.sightline").save(tmp_path / "b.sightline")
+    assert (tmp_path / "a.sightline").read_bytes() == (tmp_path / "b.sightline").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ".hdf5"])
+def test_a_keras_suffix_is_not_written_as_what_it_is_not(tmp_path, suffix):
+    asked = tmp_path / f"model{suffix}"
+    with pytest.warns(UserWarning, match=r"model\.sightline"):
+        written = sl.create("mnist_cnn").save(asked)
+    assert written == tmp_path / "model.sightline"
+    assert not asked.exists()
+    with pytest.raises(ModelFileError, match=r"model\.sightline is there"):
+        sl.load(asked)
+
+
+def own_code():
+    return sl.Sequential([sl.Input((4,)), layers.Torch(nn.Linear(4, 2), name="theirs")])
+
+
+def own_function():
+    return sl.Sequential([sl.Input((4,)), layers.Dense(2, activation=lambda x: x, name="odd")])
+
+
+@pytest.mark.parametrize(("make", "words"), [(own_code, "theirs .Torch."), (own_function, "odd .Dense.*activation")])
+def test_code_is_refused_at_save_and_leaves_no_file(tmp_path, make, words):
+    with pytest.raises(ModelFileError, match=words):
+        make().save(tmp_path / "m.sightline")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "m.sightline"
+    sl.create("mnist_cnn").save(path)
+    before = path.read_bytes()
+
+    def fails(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="no space"):
+        sl.create("mnist_cnn").save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.sightline"]
+
+
+# --- hostile and damaged files ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """(description, weights) of a good file."""
+    path = tmp_path_factory.mktemp("good") / "m.sightline"
+    sl.create("mnist_cnn").save(path)
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("model.json")), archive.read("weights.safetensors")
+
+
+def zipped(entries, compression=zipfile.ZIP_STORED):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def changed(good, change):
+    description = copy.deepcopy(good[0])
+    change(description)
+    return zipped({"model.json": json.dumps(description), "weights.safetensors": good[1]})
+
+
+def conv(description):
+    return next(row for row in description["network"]["layers"] if row.get("class") == "Conv2D")
+
+
+HOSTILE = {
+    "empty": lambda good: b"",
+    "text": lambda good: b"hello",
+    "pickle": lambda good: b"\x80\x04cos\nsystem\n(S'false'\ntR.",
+    "a zip of something else": lambda good: zipped({"data.pkl": b"\x80\x04."}),
+    "a further entry that climbs out": lambda good: zipped({"model.json": "{}", "weights.safetensors": good[1], "../x": "x"}),
+    "compressed": lambda good: zipped({"model.json": json.dumps(good[0]), "weights.safetensors": good[1]}, zipfile.ZIP_DEFLATED),
+    "truncated": lambda good: changed(good, lambda d: None)[:5000],
+    "weights cut": lambda good: zipped({"model.json": json.dumps(good[0]), "weights.safetensors": good[1][:100]}),
+    "weights with a huge header": lambda good: zipped({"model.json": json.dumps(good[0]), "weights.safetensors": struct.pack("<Q", 2**60)}),
+    "no JSON": lambda good: zipped({"model.json": "{", "weights.safetensors": good[1]}),
+    "deep JSON": lambda good: zipped({"model.json": "[" * 200_000, "weights.safetensors": good[1]}),
+    "a list": lambda good: zipped({"model.json": "[]", "weights.safetensors": good[1]}),
+    "a later format": lambda good: changed(good, lambda d: d.update(format=99)),
+    "an unknown layer": lambda good: changed(good, lambda d: conv(d).update({"class": "Lambda"})),
+    "a layer that is a function": lambda good: changed(good, lambda d: conv(d).update({"class": "os.system"})),
+    "an unknown argument": lambda good: changed(good, lambda d: conv(d)["config"].update(run="x")),
+    "an unknown activation": lambda good: changed(good, lambda d: conv(d)["config"].update(activation="__import__")),
+    "a huge layer": lambda good: changed(good, lambda d: conv(d)["config"].update(filters=2**31)),
+    "another shape": lambda good: changed(good, lambda d: conv(d)["config"].update(filters=33)),
+    "a call of what is not there": lambda good: changed(good, lambda d: d["network"]["calls"][0].update(layer="x")),
+    "a value that is not there": lambda good: changed(good, lambda d: d["network"]["calls"][0].update(args=[{"value": 99}])),
+    "a call that goes round": lambda good: changed(good, lambda d: d["network"]["calls"][0].update(args=[{"value": 1}])),
+    "no calls": lambda good: changed(good, lambda d: d["network"].pop("calls")),
+    "another kind": lambda good: changed(good, lambda d: d["network"].update(kind="object")),
+    "an odd training": lambda good: changed(good, lambda d: d.update(training={"optimizer": {"class": "eval", "config": {}}})),
+    "an odd metadata": lambda good: changed(good, lambda d: d.update(metadata=[1])),
+    "an odd input": lambda good: changed(good, lambda d: (d["network"]["inputs"][0].update(name="y", shape="__class__"), d["network"]["layers"].pop(0))),
+    "an odd dtype": lambda good: changed(good, lambda d: (d["network"]["inputs"][0].update(name="y", dtype="nn"), d["network"]["layers"].pop(0))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_or_damaged_file_gets_a_sentence(tmp_path, good, case):
+    path = tmp_path / "m.sightline"
+    path.write_bytes(HOSTILE[case](good))
+    with pytest.raises(ModelFileError) as caught:
+        sl.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ModelFileError, match="no model file"):
+        sl.load(tmp_path / "m.sightline")
+
+
+def test_damage_anywhere_never_crashes(tmp_path, good):
+    """Bytes changed at random: the file is refused, or what was loaded still computes (damage in a weight's value)."""
+    whole = changed(good, lambda d: None)
+    generator = np.random.default_rng(0)
+    path = tmp_path / "m.sightline"
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for at in generator.integers(0, min(len(whole), 9000), 8):
+            damaged[at] = generator.integers(256)
+        path.write_bytes(damaged)
+        try:
+            sl.load(path)
+        except ModelFileError:
+            refused += 1
+    assert refused > 30

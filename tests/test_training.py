@@ -1,0 +1,342 @@
+"""fit, evaluate and predict: what they take, what they give, and what they refuse."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import sightline as sl
+from sightline import callbacks, layers
+from sightline.errors import ArgumentError, DataError, ShapeError, SightlineError
+
+
+def small(**compiled):
+    """A network of 4x4 images that tells which half is brighter, quickly."""
+    torch.manual_seed(0)
+    model = sl.Sequential(
+        [
+            layers.Conv2D(8, 3, activation="relu", padding="same", input_shape=(4, 4, 1)),
+            layers.Flatten(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    chosen = {"optimizer": sl.optimizers.Adam(0.01), "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    model.compile(**chosen | compiled)
+    return model
+
+
+def data(n=64, seed=0):
+    x = np.random.default_rng(seed).random((n, 4, 4, 1), dtype=np.float32)
+    return x, (x[:, :2].mean((1, 2, 3)) > x[:, 2:].mean((1, 2, 3))).astype(np.int64)
+
+
+def weights(model):
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_it_learns_and_measures_what_it_has_not_seen():
+    model = small()
+    history = model.fit(*data(256), validation_data=data(128, seed=1), epochs=12, verbose=0)
+    assert history.epoch == list(range(12))
+    assert history.history["val_accuracy"][-1] > 0.9
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def numpy_nhwc(x, y):
+    return (x, y), {"batch_size": 16}
+
+
+def tensors_nchw(x, y):
+    return (torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y)), {"batch_size": 16}
+
+
+def batches_in_a_list(x, y):
+    return ([(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)],), {}
+
+
+def data_loader(x, y):
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y))
+    return (torch.utils.data.DataLoader(pairs, batch_size=16),), {}
+
+
+def endless_generator(x, y):
+    def batches():
+        while True:
+            yield from batches_in_a_list(x, y)[0][0]
+
+    return (batches(),), {"steps_per_epoch": 4}
+
+
+def without_channel_axis(x, y):
+    return (x[..., 0], y), {"batch_size": 16}
+
+
+def double_precision(x, y):
+    return (x.astype(np.float64), y.astype(np.int32)), {"batch_size": 16}
+
+
+FORMS = [numpy_nhwc, tensors_nchw, batches_in_a_list, data_loader, endless_generator, without_channel_axis, double_precision]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_every_form_of_data_trains_the_same(form):
+    x, y = data()
+    reference, model = small(), small()
+    reference.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    arguments, options = form(x, y)
+    history = model.fit(*arguments, **options, epochs=2, shuffle=False, verbose=0)
+    assert len(history.history["loss"]) == 2
+    assert same(weights(reference), weights(model))
+
+
+def test_a_user_s_pixels_are_never_scaled():
+    seen = []
+    model = sl.Sequential([layers.Flatten(input_shape=(4, 4, 1)), layers.Activation(lambda x: seen.append(x) or x), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.full((2, 4, 4, 1), 255, np.uint8), np.zeros((2, 1)), verbose=0)
+    assert seen[-1].dtype == torch.float32
+    assert torch.equal(seen[-1], torch.full((2, 16), 255.0))
+
+
+def test_shuffling_is_drawn_from_the_seed():
+    def trained(seed):
+        model = small()
+        sl.utils.set_random_seed(seed)
+        model.fit(*data(), epochs=2, verbose=0)
+        return weights(model)
+
+    assert same(trained(1), trained(1))
+    assert not same(trained(1), trained(2))
+
+
+def test_validation_split_takes_the_end_and_does_not_train_on_it():
+    x, y = data(40)
+    model, reference = small(), small()
+    split = model.fit(x, y, validation_split=0.25, epochs=2, shuffle=False, verbose=0)
+    given = reference.fit(x[:30], y[:30], validation_data=(x[30:], y[30:]), epochs=2, shuffle=False, verbose=0)
+    assert split.history == given.history
+
+
+def test_evaluate_is_the_mean_over_samples_not_batches():
+    x, y = data(50)
+    model = small(metrics=["accuracy", sl.metrics.TopKCategoricalAccuracy(k=1, name="top")])
+    loss, accuracy, top = model.evaluate(x, y, batch_size=16, verbose=0)
+    p = model.predict(x)
+    assert accuracy == top == (p.argmax(1) == y).mean()
+    assert loss == pytest.approx(-np.log(p[np.arange(50), y]).mean(), rel=1e-5)
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == pytest.approx({"loss": loss, "accuracy": accuracy, "top": top})
+    assert small(metrics=[]).evaluate(x, y, verbose=0) == pytest.approx(loss)
+
+
+def test_evaluating_and_predicting_change_nothing():
+    model = small()
+    model.train()
+    before, rng = weights(model), torch.get_rng_state()
+    model.evaluate(*data(), verbose=0)
+    model.predict(data()[0])
+    assert same(before, weights(model))
+    assert torch.equal(rng, torch.get_rng_state())
+    assert model.training
+
+
+def test_predict_gives_places_as_nhwc():
+    model = sl.Sequential([layers.Conv2D(5, 3, padding="same", input_shape=(4, 6, 3))])
+    assert model.predict(np.zeros((2, 4, 6, 3))).shape == (2, 4, 6, 5)
+    assert model.predict(torch.zeros(2, 3, 4, 6)).shape == (2, 4, 6, 5)
+
+
+def test_a_sequential_learns_its_shape_from_the_data():
+    model = sl.Sequential([layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(*data(), verbose=0)
+    assert model.input_shape == (None, 4, 4, 1)
+
+
+def test_layers_added_after_training_are_trained_too():
+    model = sl.Sequential([layers.Flatten(input_shape=(4, 4, 1)), layers.Dense(4, activation="relu")])
+    model.add(layers.Dense(2, activation="softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(*data(), verbose=0)
+    model.add(layers.Dense(2, activation="softmax", name="late"))
+    before = weights(model)
+    model.fit(*data(), verbose=0)
+    assert not any(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+
+
+# --- numerics ----------------------------------------------------------------------------------------------------
+
+
+def test_softmax_and_crossentropy_are_computed_from_logits():
+    """Logits of +-1000 have a probability of 0 in float32, whose log would be clipped; from logits the loss is exact."""
+    model = sl.Sequential([layers.Dense(2, activation="softmax", use_bias=False, input_shape=(1,))])
+    with torch.no_grad():
+        model.layers[0].weight.copy_(torch.tensor([[1000.0], [-1000.0]]))
+    model.compile(sl.optimizers.SGD(0.0), "categorical_crossentropy", ["accuracy"])
+    x, y = np.ones((3, 1)), np.array([[0.0, 1.0]] * 3)
+    assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(2000)
+    assert model.fit(x, y, verbose=0).history["loss"] == [pytest.approx(2000)]
+    assert model.fit(x, y, verbose=0).history["accuracy"] == [0.0]
+
+
+@pytest.mark.parametrize("head", ["dense", "activation layer", "inside"])
+def test_losses_with_and_without_the_fusion_agree(head):
+    """Where the softmax is not the last layer's, probabilities are used as they are, and the values are the same."""
+    torch.manual_seed(0)
+    inputs = sl.Input((6,))
+    if head == "dense":
+        outputs = layers.Dense(3, activation="softmax")(inputs)
+    else:
+        outputs = layers.Activation("softmax")(layers.Dense(3)(inputs))
+        outputs = layers.Rescaling(1.0)(outputs) if head == "inside" else outputs
+    model = sl.Model(inputs, outputs)
+    model.compile("sgd", "categorical_crossentropy")
+    x, y = np.random.default_rng(0).random((8, 6)), np.eye(3)[np.arange(8) % 3]
+    p = model.predict(x)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(-(y * np.log(p)).sum(1).mean(), rel=1e-5)
+
+
+def test_a_head_without_softmax_is_pointed_out():
+    model = sl.Sequential([layers.Dense(3, input_shape=(2,))])
+    model.compile("sgd", "categorical_crossentropy")
+    with pytest.warns(UserWarning, match="no softmax"):
+        model.evaluate(np.ones((2, 2)), np.eye(3)[:2], verbose=0)
+    model.compile("sgd", sl.losses.CategoricalCrossentropy(from_logits=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.evaluate(np.ones((2, 2)), np.eye(3)[:2], verbose=0)
+
+
+def test_batch_normalization_of_one_sample():
+    layer = layers.BatchNormalization()
+    layer.train()
+    y = layer(torch.tensor([[3.0, -2.0]]))
+    torch.testing.assert_close(y, torch.zeros(1, 2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer.running_mean, torch.tensor([0.03, -0.02]))
+    torch.testing.assert_close(layer.running_var, torch.tensor([0.99, 0.99]))
+
+
+def test_a_person_s_own_loss_and_metric():
+    def distance(y_true, y_pred):
+        return (y_true - y_pred).abs().mean(-1)
+
+    model = sl.Sequential([layers.Dense(2, input_shape=(3,))])
+    model.compile("sgd", distance, [distance])
+    history = model.fit(np.ones((8, 3)), np.zeros((8, 2)), epochs=2, verbose=0).history
+    assert history["loss"] == pytest.approx(history["distance"])
+
+
+# --- callbacks ---------------------------------------------------------------------------------------------------
+
+
+def test_checkpoint_keeps_the_best(tmp_path):
+    scores = iter([0.5, 0.9, 0.7])
+
+    class Score(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_accuracy"] = next(scores)
+            kept.append(weights(self.model))
+
+    kept = []
+    path = tmp_path / "best-{epoch:02d}-{val_accuracy:.1f}.sightline"
+    keep = callbacks.ModelCheckpoint(path, monitor="val_accuracy", save_best_only=True)
+    small().fit(*data(), epochs=3, verbose=0, callbacks=[Score(), keep])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best-01-0.5.sightline", "best-02-0.9.sightline"]
+    assert same(weights(sl.load(tmp_path / "best-02-0.9.sightline")), kept[1])
+
+
+def test_checkpoint_without_what_it_monitors(tmp_path):
+    keep = callbacks.ModelCheckpoint(tmp_path / "x.sightline", save_best_only=True)
+    with pytest.raises(ArgumentError, match="validation_data"):
+        small().fit(*data(), verbose=0, callbacks=[keep])
+
+
+def test_scheduled_rates_are_used_and_logged():
+    model = small()
+    schedule = callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    history = model.fit(*data(), epochs=3, verbose=0, callbacks=[schedule]).history
+    assert history["learning_rate"] == [0.005, 0.0025, 0.00125]
+    model.optimizer.learning_rate = 0.0
+    before = weights(model)
+    model.fit(*data(), verbose=0)
+    assert same(before, weights(model))
+
+
+@pytest.mark.parametrize("rate", [-1.0, math.nan, math.inf, "0.1", None])
+def test_a_schedule_must_return_a_rate(rate):
+    with pytest.raises(ArgumentError, match="learning rate"):
+        small().fit(*data(), verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda epoch: rate)])
+
+
+def test_a_callback_sees_batches_and_stops_the_training():
+    seen = []
+
+    class Watch(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((batch, sorted(logs), dict(logs)["loss"] > 0))
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    history = small().fit(*data(), batch_size=32, epochs=9, verbose=0, callbacks=Watch())
+    assert history.epoch == [0, 1]
+    assert seen == [(batch, ["accuracy", "loss"], True) for batch in (0, 1, 0, 1)]
+
+
+def test_what_is_printed_in_a_pipe(capsys):
+    small().fit(*data(), epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("Epoch 2/2  ")
+    assert "accuracy 0." in lines[1]
+    small().fit(*data(), verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m, x, y: m.fit(x.transpose(0, 3, 1, 2), y), "Expected: an array of shape .None, 4, 4, 1.*another order"),
+        (lambda m, x, y: m.fit(x[:, :3], y), "Received: shape .1, 3, 4, 1"),
+        (lambda m, x, y: m.fit(x, y[:5]), "as many samples"),
+        (lambda m, x, y: m.fit(x[:0], y[:0]), "no sample"),
+        (lambda m, x, y: m.fit(x, y[:, None, None]), "class numbers"),
+        (lambda m, x, y: m.fit(x, np.eye(2)[y]), "categorical_crossentropy"),
+        (lambda m, x, y: m.fit(x), "no targets"),
+        (lambda m, x, y: m.fit(iter([(x, y)]), epochs=2), "steps_per_epoch"),
+        (lambda m, x, y: m.fit([]), "empty"),
+        (lambda m, x, y: m.fit([(x, y, y)]), "inputs, targets"),
+        (lambda m, x, y: m.fit([(x, y)], y), "Leave y out"),
+        (lambda m, x, y: m.fit(None), "Cannot train on this"),
+        (lambda m, x, y: m.fit(x, y, class_weight={0: 1.0}), "class_weight"),
+        (lambda m, x, y: m.fit(x, y, epochs=0), "epochs"),
+        (lambda m, x, y: m.fit(x, y, batch_size=0), "batch_size"),
+        (lambda m, x, y: m.fit(x, y, validation_split=1.5), "share"),
+        (lambda m, x, y: m.fit(np.array([["a"] * 4] * 64), y), "numbers"),
+        (lambda m, x, y: m.compile("adamm", "mse"), '"adam"'),
+        (lambda m, x, y: m.compile("adam", "mean_square_error"), '"mean_squared_error"'),
+        (lambda m, x, y: m.compile("adam", "mse", ["acuracy"]), '"accuracy"'),
+        (lambda m, x, y: m.compile(sl.optimizers.Adam(learning_rate=-1)), "learning_rate"),
+        (lambda m, x, y: sl.optimizers.Adam(lr=0.1), "'lr'"),
+        (lambda m, x, y: m.compile("adam", "mse", jit_compile=True), "jit_compile"),
+        (lambda m, x, y: sl.create("mnist_cnn").fit(x, y), "not compiled"),
+        (lambda m, x, y: m.predict(np.zeros((2, 5, 5, 1))), "wrong shape"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_a_sentence(call, words):
+    with pytest.raises(SightlineError, match=words):
+        call(small(), *data())
+
+
+def test_errors_are_also_python_s_own_kinds():
+    assert issubclass(ShapeError, ValueError)
+    assert issubclass(ArgumentError, ValueError)
+    assert not issubclass(DataError, ValueError)
