@@ -1,4 +1,4 @@
-"""The command line with input that cannot be used: it says what, where and how to mend it, and leaves nothing behind."""
+"""The command line with bad input: it says what, where and how to mend it, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -238,10 +238,24 @@ def test_settings_file_that_is_wrong(refused, colors, work, text, words):
 @pytest.mark.parametrize(
     "text",
     [
-        "epochs: ten", "epochs: true", "epochs: 1.5", "epochs: '1'", "lr: fast", "seed: x", "name: 5", "name: [a]", "model: 5",
-        "model: [small_cnn]", "runs: 3", "runs: [a]", "device: [cpu]", "task: 3", "color_mode: [rgb]", "exist_ok: maybe",
+        "epochs: ten",
+        "epochs: true",
+        "epochs: 1.5",
+        "epochs: '1'",
+        "lr: fast",
+        "seed: x",
+        "name: 5",
+        "name: [a]",
+        "model: 5",
+        "model: [small_cnn]",
+        "runs: 3",
+        "runs: [a]",
+        "device: [cpu]",
+        "task: 3",
+        "color_mode: [rgb]",
+        "exist_ok: maybe",
     ],
-)  # fmt: skip
+)
 def test_settings_file_with_a_value_of_another_kind(refused, colors, work, text):
     (work / "my.yaml").write_text(text)
     key = text.split(":")[0]
@@ -348,13 +362,23 @@ CASES = {
     "returns nothing": ("def net(input_shape, classes):\n    pass\n", ("nets.py:net", "Model", "NoneType")),
     "too many outputs": (GOOD.replace("Dense(classes", "Dense(classes + 1"), ("nets.py:net", "3 classes", "(None, 4)")),
     "an output of pixels": (GOOD.replace("    x = layers.Flatten()(x)\n", ""), ("nets.py:net", "3 classes")),
-    "another image": (GOOD.replace("sl.Input(input_shape)", "sl.Input((40, 40, 3))"), ("nets.py:net", "(None, 40, 40, 3)")),
-    "two outputs": (GOOD.replace("sl.Model(inputs, ", "sl.Model(inputs, [x, ").replace(")(x))", ")(x)])"), ("nets.py:net",)),
-    "no layers": ("import sightline as sl\ndef net(input_shape, classes):\n    return sl.Sequential()\n", ("nets.py:net",)),
-    "cannot be saved": (
-        GOOD.replace("layers.Flatten()(x)", "layers.Torch(__import__('torch').nn.Flatten())(x)"), ("nets.py:net", "torch")
+    "another image": (
+        GOOD.replace("sl.Input(input_shape)", "sl.Input((40, 40, 3))"),
+        ("nets.py:net", "(None, 40, 40, 3)"),
     ),
-}  # fmt: skip
+    "two outputs": (
+        GOOD.replace("sl.Model(inputs, ", "sl.Model(inputs, [x, ").replace(")(x))", ")(x)])"),
+        ("nets.py:net",),
+    ),
+    "no layers": (
+        "import sightline as sl\ndef net(input_shape, classes):\n    return sl.Sequential()\n",
+        ("nets.py:net",),
+    ),
+    "cannot be saved": (
+        GOOD.replace("layers.Flatten()(x)", "layers.Torch(__import__('torch').nn.Flatten())(x)"),
+        ("nets.py:net", "torch"),
+    ),
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -27,7 +27,11 @@ def with_odd_names():
     """Layers named as a module's own methods, as a keyword, and as no identifier."""
     names = ["fit", "train", "layers", "forward", "class", "1st", "a b.c"]
     return sl.Sequential(
-        [sl.Input((6,)), *(layers.Dense(4, activation="relu", name=name) for name in names), layers.BatchNormalization()]
+        [
+            sl.Input((6,)),
+            *(layers.Dense(4, activation="relu", name=name) for name in names),
+            layers.BatchNormalization(),
+        ]
     )
 
 
@@ -59,7 +63,15 @@ def dropped():
     return sl.Sequential([sl.Input((6,)), layers.Dense(8), layers.Dropout(0.5, seed=3), layers.Dense(2)])
 
 
-KINDS = [two_inputs_two_outputs, with_odd_names, nested, around_torch, several_from_one, dropped, lambda: sl.create("small_cnn")]
+KINDS = [
+    two_inputs_two_outputs,
+    with_odd_names,
+    nested,
+    around_torch,
+    several_from_one,
+    dropped,
+    lambda: sl.create("small_cnn"),
+]
 kinds = pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__.strip("<>"))
 
 

@@ -96,7 +96,9 @@ def test_intel_compiles_trains_and_says_where_the_checkpoint_is(tmp_path, monkey
     model = run("intel_model", "intel_compile")["model"]
     assert "6,456,326" in capsys.readouterr().out
     x, y = np.random.default_rng(0).random((4, 150, 150, 3), dtype="float32"), one_hot(4, 6)
-    with pytest.warns(UserWarning, match=r"intel-classification_staticlr\.h5 .* intel-classification_staticlr\.sightline"):
+    with pytest.warns(
+        UserWarning, match=r"intel-classification_staticlr\.h5 .* intel-classification_staticlr\.sightline"
+    ):
         scope = run("intel_fit", build_model=lambda: model, train_generator=[(x, y)], valid_generator=[(x, y)])
     logged = {"loss", "accuracy", "top_k_categorical_accuracy"}
     assert set(scope["history"].history) == logged | {f"val_{name}" for name in logged} | {"learning_rate"}
@@ -145,7 +147,11 @@ def fits(model, shape, classes, compiled):
 
 
 def test_named_networks_are_those_of_the_listings():
-    for name, listings in {"mnist_cnn": ["mnist"], "intel_cnn": ["intel_model"], "signs_cnn": ["signs_activations"]}.items():
+    for name, listings in {
+        "mnist_cnn": ["mnist"],
+        "intel_cnn": ["intel_model"],
+        "signs_cnn": ["signs_activations"],
+    }.items():
         written = run(*listings)["model"]
         named = sightline.create(name)
         assert [w.shape for w in named.parameters()] == [w.shape for w in written.parameters()]

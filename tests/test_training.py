@@ -81,7 +81,15 @@ def double_precision(x, y):
     return (x.astype(np.float64), y.astype(np.int32)), {"batch_size": 16}
 
 
-FORMS = [numpy_nhwc, tensors_nchw, batches_in_a_list, data_loader, endless_generator, without_channel_axis, double_precision]
+FORMS = [
+    numpy_nhwc,
+    tensors_nchw,
+    batches_in_a_list,
+    data_loader,
+    endless_generator,
+    without_channel_axis,
+    double_precision,
+]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
@@ -97,7 +105,9 @@ def test_every_form_of_data_trains_the_same(form):
 
 def test_a_user_s_pixels_are_never_scaled():
     seen = []
-    model = sl.Sequential([layers.Flatten(input_shape=(4, 4, 1)), layers.Activation(lambda x: seen.append(x) or x), layers.Dense(1)])
+    model = sl.Sequential(
+        [layers.Flatten(input_shape=(4, 4, 1)), layers.Activation(lambda x: seen.append(x) or x), layers.Dense(1)]
+    )
     model.compile("sgd", "mse")
     model.fit(np.full((2, 4, 4, 1), 255, np.uint8), np.zeros((2, 1)), verbose=0)
     assert seen[-1].dtype == torch.float32
@@ -130,7 +140,9 @@ def test_evaluate_is_the_mean_over_samples_not_batches():
     p = model.predict(x)
     assert accuracy == top == (p.argmax(1) == y).mean()
     assert loss == pytest.approx(-np.log(p[np.arange(50), y]).mean(), rel=1e-5)
-    assert model.evaluate(x, y, verbose=0, return_dict=True) == pytest.approx({"loss": loss, "accuracy": accuracy, "top": top})
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == pytest.approx(
+        {"loss": loss, "accuracy": accuracy, "top": top}
+    )
     assert small(metrics=[]).evaluate(x, y, verbose=0) == pytest.approx(loss)
 
 

@@ -15,6 +15,8 @@ TRAINING, VALIDATION = "#8a94a6", "#1565c0"
 
 def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """Loss and accuracy by epoch, training and validation."""
+    from matplotlib.ticker import MaxNLocator
+
     names = [n for n in ("loss", "accuracy") if n in history]
     figure = _figure(4.6 * len(names), 3.2)
     for i, name in enumerate(names):
@@ -25,7 +27,7 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
                 axes.plot(range(1, len(values) + 1), values, color=color, label=label, marker="o", markersize=3)
         axes.set_xlabel("epoch")
         axes.set_title(name, loc="left")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)

@@ -126,7 +126,9 @@ def _fit(
         kept = f"the last whole epoch is in {folder.last}" if folder.last.is_file() else "no epoch was finished"
         log(f"Interrupted: {kept}")
         raise
-    log(f"Trained {settings.epochs} epochs in {duration(time.monotonic() - began)}")
+    log(
+        f"Trained {settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}"
+    )
     draw_curves(read_results(folder.results), folder.curves)
 
 
