@@ -155,7 +155,7 @@ def convolutions(draw: Any) -> tuple[tuple[int, int, int], dict[str, Any]]:
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax")  # of one channel
-@examples(16)
+@examples(12)
 @given(convolutions(), SEEDS)
 def test_convolution(case: Any, seed: int) -> None:
     shape, arguments = case

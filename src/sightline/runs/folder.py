@@ -71,8 +71,8 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def claim(self, exist_ok: bool) -> None:
-        """Make the folder. One that exists is refused, or with `exist_ok`, if it is a run's, begun anew."""
+    def require_free(self, exist_ok: bool) -> None:
+        """Raise RunError where something is in the way: anything, or with `exist_ok` anything but a run."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not exist_ok:
                 raise RunError(
@@ -95,13 +95,25 @@ class RunFolder:
 
 
 class Log:
-    """Says each line to the person and to log.txt."""
+    """Says each line to the person and, from `start` on, to log.txt with what was said before."""
 
     def __init__(self, path: Path):
         self._path = path
+        self._unwritten: list[str] | None = []
+
+    def start(self) -> None:
+        lines, self._unwritten = self._unwritten or [], None
+        for line in lines:
+            self._write(line)
 
     def __call__(self, text: str = "") -> None:
         say(text)
+        if self._unwritten is None:
+            self._write(text)
+        else:
+            self._unwritten.append(text)
+
+    def _write(self, text: str) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(text + "\n")
 
