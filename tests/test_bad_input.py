@@ -192,7 +192,14 @@ def test_unknown_command(refused):
     ],
 )
 def test_value_out_of_range(refused, colors, flag, value, words):
-    refused("train", colors, *QUICK, flag, value, words=(flag if flag.startswith(("--i", "--l")) else "", *words))
+    refused(
+        "train",
+        colors,
+        *QUICK,
+        flag,
+        value,
+        words=(flag.strip("-") if flag in ("--image-size", "--lr") else "", *words),
+    )
 
 
 def test_image_too_small_for_the_network(refused, colors):

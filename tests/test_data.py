@@ -124,13 +124,29 @@ def test_unicode_spaces_and_upper_case_suffixes(tmp_path):
     assert all(decode(sample.path, RGB).shape == RGB.shape for sample in dataset.splits["all"])
 
 
-@pytest.mark.parametrize("others", [["exam"], ["exam", "train"], ["validation"]])
+@pytest.mark.parametrize("others", [["exam"], ["exam", "validation"], ["validation"]])
 def test_a_class_may_be_named_like_a_split(tmp_path, others):
     for name in ("test", *others):
         put(tmp_path / name / "1.png")
     dataset = read_class_folders(tmp_path)
     assert dataset.classes == tuple(sorted(["test", *others]))
     assert dataset.given == ()
+
+
+def test_a_train_class_among_others_is_a_class_where_there_is_no_other_split(tmp_path):
+    for name in ("train", "bus", "tram"):
+        put(tmp_path / name / "1.png")
+    assert read_class_folders(tmp_path).classes == ("bus", "train", "tram")
+
+
+def test_splits_beside_classes_are_refused_with_what_was_seen(tmp_path):
+    for name in ("train/a", "test/a", "extra"):
+        put(tmp_path / name / "1.png")
+    with pytest.raises(DataError, match="splits test, train and beside them images in extra"):
+        read_class_folders(tmp_path)
+    (tmp_path / "extra" / "1.png").unlink()
+    put(tmp_path / "train" / "b" / "1.png")
+    assert read_class_folders(tmp_path).given == ("test", "train")
 
 
 def folder_with(root: Path, paths: list[str]) -> Path:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .configurable import Configurable
 from .console import say
 from .errors import ArgumentError, choose, did_you_mean
@@ -150,7 +152,7 @@ class ReduceLROnPlateau(Callback):
         value = monitored(logs, self.monitor, "ReduceLROnPlateau")
         if self.cooling:
             self.cooling, self.wait = self.cooling - 1, 0
-        if is_better(value, self.best, self.monitor, self.mode, self.min_delta):
+        if is_better(value, self.best, self.monitor, self.mode, abs(self.min_delta)):
             self.best, self.wait = value, 0
         elif not self.cooling:
             self.wait += 1
@@ -173,7 +175,8 @@ class LearningRateScheduler(Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         optimizer = self.model.optimizer
         rate = self._call(epoch, optimizer.learning_rate)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0 or math.isinf(rate):
+        is_number = isinstance(rate, (int, float, np.floating)) and not isinstance(rate, bool)
+        if not is_number or not rate >= 0 or math.isinf(rate):
             raise ArgumentError(
                 "The schedule must return a learning rate", expected="a number >= 0", received=repr(rate)
             )
@@ -182,12 +185,9 @@ class LearningRateScheduler(Callback):
             say(f"Epoch {epoch + 1}: learning rate {optimizer.learning_rate:g}")
 
     def _call(self, epoch: int, rate: float) -> Any:
-        takes = [
-            p
-            for p in inspect.signature(self.schedule).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        return self.schedule(epoch, rate) if len(takes) > 1 else self.schedule(epoch)
+        parameters = inspect.signature(self.schedule).parameters.values()
+        places = sum(2 if p.kind is p.VAR_POSITIONAL else p.kind is not p.KEYWORD_ONLY for p in parameters)
+        return self.schedule(epoch, rate) if places > 1 else self.schedule(epoch)
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, float] | None = None) -> None:
         if logs is not None:

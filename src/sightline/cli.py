@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import console, say
+from .console import complain, printable, say
 from .errors import SightlineError
 from .version import __version__
 
@@ -159,12 +159,12 @@ def _prediction_table(predictions: list[Any], top: int) -> Any:
     for prediction in predictions:
         (name, probability), *others = prediction.top(top)
         then = ", ".join(f"{other} {p:.3f}" for other, p in others)
-        table.add_row(str(prediction.path), name, f"{probability:.4f}", then)
+        table.add_row(printable(str(prediction.path)), name, f"{probability:.4f}", then)
     return table
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print(json.dumps(value, indent=1))
 
 
 def _as_rows(problems: list[Problem]) -> list[dict[str, str]]:
@@ -173,7 +173,7 @@ def _as_rows(problems: list[Problem]) -> list[dict[str, str]]:
 
 def _tell(problems: list[Problem]) -> None:
     for problem in problems:
-        console(stderr=True).print(f"left out: {problem}", markup=False)
+        complain(f"left out: {problem}")
 
 
 def main() -> None:
@@ -181,8 +181,11 @@ def main() -> None:
     try:
         app()
     except SightlineError as error:
-        console(stderr=True).print(f"error: {error}", markup=False)
+        complain(f"error: {error}")
+        sys.exit(2)
+    except OSError as error:
+        complain(f"error: {error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        console(stderr=True).print("interrupted")
+        complain("interrupted")
         sys.exit(130)

@@ -14,7 +14,9 @@ def console(*, stderr: bool = False) -> Console:
     """A console on the standard output as it is now (or the standard error)."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 4096  # a pipe has no width: a table is as wide as what it holds
+    return Console(file=stream, highlight=False, soft_wrap=True, emoji=False, width=width)
 
 
 def is_terminal() -> bool:
@@ -23,7 +25,17 @@ def is_terminal() -> bool:
 
 def say(text: Any = "") -> None:
     """Print a line (text is taken literally) or a Rich table."""
-    console().print(text, markup=False)
+    console().print(printable(text), markup=False)
+
+
+def complain(text: str) -> None:
+    """Print a line to the standard error."""
+    console(stderr=True).print(printable(text), markup=False)
+
+
+def printable(text: Any) -> Any:
+    """Text without the half characters that stand for a file name's bytes where they are not UTF-8."""
+    return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
 
 
 def silent(text: Any = "") -> None:

@@ -30,4 +30,4 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # names of files need not be UTF-8

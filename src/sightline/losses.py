@@ -42,7 +42,8 @@ def sparse_categorical_crossentropy(
     y_true = class_numbers(y_true, y_pred)
     if from_logits:
         return F.cross_entropy(y_pred, y_true, reduction="none")
-    return F.nll_loss(_log_probabilities(y_pred, False, axis), y_true, reduction="none")
+    # not nll_loss: its backward fails on channels_last feature maps
+    return -_log_probabilities(y_pred, False, axis).gather(axis, y_true.unsqueeze(axis)).squeeze(axis)
 
 
 def mean_squared_error(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:

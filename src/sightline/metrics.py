@@ -29,8 +29,8 @@ def sparse_categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> t
 
 
 def binary_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
-    """The share of the last axis on the target's side of the threshold."""
-    return ((y_pred > threshold) == (y_true.reshape(y_pred.shape) > threshold)).float().mean(-1)
+    """The share of the last axis where the target is 1 and the prediction above the threshold, or 0 and not above."""
+    return ((y_pred > threshold).to(y_pred.dtype) == y_true.reshape(y_pred.shape).to(y_pred.dtype)).float().mean(-1)
 
 
 def accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:

@@ -121,18 +121,29 @@ class SGD(Optimizer):
         self._check(learning_rate=(0, math.inf), momentum=(0, 1))
 
     def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        nesterov = self.nesterov and self.momentum > 0
-        return torch.optim.SGD(parameters, self.learning_rate, self.momentum, nesterov=nesterov, fused=True)
+        if not self.momentum:
+            return torch.optim.SGD(parameters, self.learning_rate, fused=True)
+        return _Momentum(parameters, self.learning_rate, self.momentum, self.nesterov)
 
-    def _prepare(self, torch_optimizer: torch.optim.Optimizer) -> None:
-        # torch keeps v / -rate: when the rate changes, the buffers must change with it
-        for group in torch_optimizer.param_groups:
-            if group["lr"] != self.learning_rate and self.momentum:
-                for parameter in group["params"]:
-                    buffer = torch_optimizer.state[parameter].get("momentum_buffer")
-                    if buffer is not None and self.learning_rate:
-                        buffer.mul_(group["lr"] / self.learning_rate)
-        super()._prepare(torch_optimizer)
+
+class _Momentum(torch.optim.Optimizer):
+    """Keras's momentum on torch's multi-tensor kernels; torch's own keeps v / -rate, which a changed rate makes another."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, nesterov: bool):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "nesterov": nesterov})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            parameters, gradients = _with_gradients(group)
+            velocities = _state(self, parameters, "velocity")
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
+            if group["nesterov"]:
+                torch._foreach_add_(parameters, velocities, alpha=group["momentum"])
+                torch._foreach_add_(parameters, gradients, alpha=-group["lr"])
+            else:
+                torch._foreach_add_(parameters, velocities)
 
 
 class RMSprop(Optimizer):
@@ -167,16 +178,13 @@ class _RMSprop(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
-            gradients = [p.grad for p in parameters]
+            parameters, gradients = _with_gradients(group)
             rho = group["rho"]
-            squares = self._state(parameters, "square")
+            squares = _state(self, parameters, "square")
             torch._foreach_mul_(squares, rho)
             torch._foreach_addcmul_(squares, gradients, gradients, 1 - rho)
             if group["centered"]:
-                means = self._state(parameters, "mean")
+                means = _state(self, parameters, "mean")
                 torch._foreach_lerp_(means, gradients, 1 - rho)
                 roots = torch._foreach_add(squares, torch._foreach_mul(means, means), alpha=-1)
             else:
@@ -185,18 +193,25 @@ class _RMSprop(torch.optim.Optimizer):
             torch._foreach_sqrt_(roots)
             steps = torch._foreach_div(gradients, roots)
             if group["momentum"] > 0:
-                velocities = self._state(parameters, "velocity")
+                velocities = _state(self, parameters, "velocity")
                 torch._foreach_mul_(velocities, group["momentum"])
                 torch._foreach_add_(velocities, steps, alpha=group["lr"])
                 torch._foreach_sub_(parameters, velocities)
             else:
                 torch._foreach_add_(parameters, steps, alpha=-group["lr"])
 
-    def _state(self, parameters: list[nn.Parameter], name: str) -> list[torch.Tensor]:
-        for parameter in parameters:
-            if name not in self.state[parameter]:
-                self.state[parameter][name] = torch.zeros_like(parameter)
-        return [self.state[parameter][name] for parameter in parameters]
+
+def _with_gradients(group: dict[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    parameters: list[torch.Tensor] = [p for p in group["params"] if p.grad is not None]
+    return parameters, [p.grad for p in parameters if p.grad is not None]
+
+
+def _state(optimizer: torch.optim.Optimizer, parameters: list[torch.Tensor], name: str) -> list[torch.Tensor]:
+    """A state tensor for each parameter, zero at first."""
+    for parameter in parameters:
+        if name not in optimizer.state[parameter]:
+            optimizer.state[parameter][name] = torch.zeros_like(parameter)
+    return [optimizer.state[parameter][name] for parameter in parameters]
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}

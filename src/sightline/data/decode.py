@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,17 @@ from ..structures import ImageSpec
 def decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
     """The image as uint8 of `spec.shape`: turned as its EXIF says, in RGB or grayscale, resized.
 
-    Transparent places become white; 16-bit values keep their upper 8 bits. Raises DataError with path and reason for
+    Transparent places become white; 16-bit values are divided by 257. Raises DataError with path and reason for
     a file that is missing, empty, no image, truncated, damaged or a decompression bomb.
     """
     try:
         if os.path.getsize(path) == 0:
             raise DataError(f"{path} is empty (0 bytes)")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return fit(image, spec)
+        with Image.open(path) as image:
+            limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice as many
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError
+            return fit(image, spec)
     except DataError:
         raise
     except Exception as error:  # damaged files make decoders raise almost anything
@@ -67,7 +67,7 @@ def _reason(error: Exception) -> str:
         return "is a folder"
     if isinstance(error, PermissionError):
         return "may not be read (permission denied)"
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+    if isinstance(error, Image.DecompressionBombError):
         return f"is larger than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if "truncated" in str(error).lower():
         return "is truncated"

@@ -28,10 +28,7 @@ def read_class_folders(folder: str | Path) -> Dataset:
     """
     root = existing_folder(folder)
     inside = _folders(root)
-    names = {SPLIT_NAMES.get(child.name.lower()) for child in inside}
-    roots = {"all": root}
-    if "train" in names and None not in names:
-        roots = {SPLIT_NAMES[child.name.lower()]: child for child in inside}
+    roots = _split_folders(root, inside) or {"all": root}
     by_class = {split: {child.name: _images(child) for child in _folders(at)} for split, at in roots.items()}
     classes = sorted({name for folders in by_class.values() for name, paths in folders.items() if paths})
     _require_classes(root, classes, inside)
@@ -49,6 +46,29 @@ def read_class_folders(folder: str | Path) -> Dataset:
     return Dataset(root, tuple(classes), splits, tuple(split for split in splits if split != "all"))
 
 
+def _split_folders(root: Path, inside: list[Path]) -> dict[str, Path]:
+    """The folders of the splits; empty where the folders are classes ("train" may be one). Raises DataError where both could be."""
+    found: dict[str, Path] = {}
+    for child in inside:
+        split = SPLIT_NAMES.get(child.name.lower())
+        if split in found:
+            raise DataError(
+                f"{root} has two folders for the {split} split, {found[split].name} and {child.name}",
+                fix="Keep one, or put the images of both together",
+            )
+        if split is not None:
+            found[split] = child
+    others = [child.name for child in inside if child not in found.values() and _images(child)]
+    if "train" not in found or (len(found) == 1 and others):
+        return {}
+    if others:
+        raise DataError(
+            f"{root} has the splits {', '.join(folder.name for folder in found.values())} and beside them images in {others[0]}",
+            fix="Move that folder elsewhere, or into the splits",
+        )
+    return found
+
+
 def existing_folder(folder: str | Path) -> Path:
     root = Path(folder)
     if not root.exists():
@@ -56,6 +76,15 @@ def existing_folder(folder: str | Path) -> Path:
     if not root.is_dir():
         raise DataError(f"{root} is a file", expected="a folder of class folders")
     return root
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__"))
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether this is the folder of runs that an earlier training left beside the classes."""
+    return next(folder.glob("*/*/weights/*.sightline"), None) is not None
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -68,12 +97,13 @@ def _folders(root: Path) -> list[Path]:
         children = sorted(root.iterdir())
     except OSError as error:
         raise DataError(f"{root} cannot be read ({error.strerror})") from error
-    return [c for c in children if c.is_dir() and not c.name.startswith((".", "__"))]
+    return [c for c in children if c.is_dir() and not _is_hidden(c.name) and not _holds_runs(c)]
 
 
 def _images(folder: Path) -> list[Path]:
     found = []
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
         found += [Path(place, name) for name in names if is_image_name(name)]
     return sorted(found)
 

@@ -27,6 +27,11 @@ def with_splits(dataset: Dataset, seed: int) -> Dataset:
         splits["train"], splits["validation"] = stratified_split(rest, share, seed)
     elif "validation" not in splits:
         splits["train"], splits["validation"] = stratified_split(splits["train"], VALIDATION_SHARE, seed)
+    if "validation" in dataset.given and not splits["validation"]:
+        raise DataError(
+            f"The validation folder of {dataset.root} holds no image in a class folder",
+            fix="Put images there, or remove the folder: validation is then drawn from the training images",
+        )
     ordered: dict[str, tuple[Sample, ...]] = {
         name: splits[name] for name in ("train", "validation", "test") if name in splits
     }

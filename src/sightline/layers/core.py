@@ -136,7 +136,7 @@ class ReLU(Layer):
         if self.threshold == 0 and self.negative_slope == 0:
             y = F.relu(x)
         else:
-            y = torch.where(x >= self.threshold, x, self.negative_slope * (x - self.threshold))
+            y = torch.where(x > self.threshold, x, self.negative_slope * (x - self.threshold))
         return y if self.max_value is None else y.clamp(max=self.max_value)
 
 

@@ -28,8 +28,13 @@ class Add(Layer):
         _several("Add", shapes)
         try:
             torch.broadcast_shapes(*shapes)
+            fits = (
+                len({len(shape) for shape in shapes}) == 1
+            )  # of unequal ranks, torch would pair channels with columns
         except RuntimeError:
-            raise ShapeError("Add takes inputs of one shape", received=_people(shapes)) from None
+            fits = False
+        if not fits:
+            raise ShapeError("Add takes inputs of one shape", received=_people(shapes))
 
     def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         total = inputs[0]

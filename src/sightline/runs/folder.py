@@ -72,17 +72,31 @@ class RunFolder:
         return self.path / "report.html"
 
     def require_free(self, exist_ok: bool) -> None:
-        """Raise RunError where something is in the way: anything, or with `exist_ok` anything but a run."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not exist_ok:
-                raise RunError(
-                    f"There is a run {self.path} already", fix="Give another --name, or --exist-ok to replace it"
-                )
-            if not self.config.is_file():
-                raise RunError(f"{self.path} exists and is not a run", fix="Give another --name")
-            for file in (self.config, self.data, self.environment, self.results, self.evaluation, self.log, self.best, self.last,
-                         self.curves, self.picture, self.report):  # fmt: skip
-                file.unlink(missing_ok=True)
+        """Raise RunError where something is in the way: a run, unless `exist_ok`, or anything else."""
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not self.config.is_file():
+            raise RunError(f"{self.path} exists and is not a run", fix="Give another --name")
+        if not exist_ok:
+            raise RunError(
+                f"There is a run {self.path} already", fix="Give another --name, or --exist-ok to replace it"
+            )
+
+    def begin(self) -> None:
+        """Make the folder, without the files of a run that was here before."""
+        weights = (self.best, self.last)
+        pictures = (self.curves, self.picture, self.report)
+        for file in (
+            self.config,
+            self.data,
+            self.environment,
+            self.results,
+            self.evaluation,
+            self.log,
+            *weights,
+            *pictures,
+        ):
+            file.unlink(missing_ok=True)
         self.best.parent.mkdir(parents=True, exist_ok=True)
 
     def require(self, *files: Path) -> None:
@@ -91,7 +105,10 @@ class RunFolder:
             raise RunError(f"There is no run {self.path}", fix="sightline train prints the path of its run")
         for file in files:
             if not file.is_file():
-                raise RunError(f"{self.path} is not a finished run: {file.relative_to(self.path)} is missing")
+                raise RunError(
+                    f"{self.path} is not a finished run: {file.relative_to(self.path)} is missing",
+                    fix="Train it again with --exist-ok",
+                )
 
 
 class Log:
@@ -99,23 +116,23 @@ class Log:
 
     def __init__(self, path: Path):
         self._path = path
-        self._unwritten: list[str] | None = []
+        self._waiting: list[str] = []
+        self._started = False
 
     def start(self) -> None:
-        lines, self._unwritten = self._unwritten or [], None
-        for line in lines:
-            self._write(line)
+        self._started = True
+        self._write()
 
     def __call__(self, text: str = "") -> None:
         say(text)
-        if self._unwritten is None:
-            self._write(text)
-        else:
-            self._unwritten.append(text)
+        self._waiting.append(text)
+        if self._started:
+            self._write()
 
-    def _write(self, text: str) -> None:
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(text + "\n")
+    def _write(self) -> None:
+        with open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(f"{line}\n" for line in self._waiting)
+        self._waiting.clear()
 
 
 class ResultsFile(Callback):
@@ -142,7 +159,7 @@ def read_results(path: Path) -> dict[str, list[float]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -187,6 +204,16 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         },
         "unreadable": [[str(problem.path), problem.reason] for problem in dataset.problems],
     }
+
+
+def read_recorded(path: Path) -> dict[str, Any]:
+    """What `describe_data` wrote; raises RunError where it is not whole."""
+    recorded = read_json(path)
+    try:
+        Path(recorded["root"]), recorded["splits"].get("test")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged: it does not say what the run was trained on") from error
+    return recorded
 
 
 def recorded_split(description: Mapping[str, Any], root: Path, split: str) -> tuple[Sample, ...]:

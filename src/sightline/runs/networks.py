@@ -11,9 +11,10 @@ from typing import Any
 
 from ..architectures.registry import create, find
 from ..errors import ArgumentError, ShapeError, SightlineError
-from ..layers import Input, Rescaling
+from ..graph.io import describe
+from ..layers import FILE_LAYERS, Input, Rescaling
 from ..models import SUFFIX, Model, load_model
-from ..rewrite import on_input
+from ..rewrite import ends_in_softmax, on_input
 from ..structures import COLOR_MODES, ImageSpec
 from .settings import Settings
 
@@ -26,6 +27,7 @@ class Source:
 
     make: Any
     input_shape: tuple[int, int, int]
+    name: str = "the model"
 
 
 def image_spec(settings: Settings, source: Source) -> ImageSpec:
@@ -42,29 +44,39 @@ def find_source(model: str) -> Source:
     """`NAME` of a known network, or `file.py:function`; raises ArgumentError where there is neither."""
     if ".py" not in model:
         architecture = find(model)
-        return Source(lambda input_shape, classes: create(model, input_shape, classes), architecture.input_shape)
-    return Source(_load_function(model), (DEFAULT_SIZE, DEFAULT_SIZE, 3))
+        return Source(lambda input_shape, classes: create(model, input_shape, classes), architecture.input_shape, model)
+    return Source(_load_function(model), (DEFAULT_SIZE, DEFAULT_SIZE, 3), model)
 
 
 def build_network(source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
     """The network on raw pixels 0..255: scaling to 0..1 is its first node, unless it brings a Rescaling of its own."""
     network = source.make(input_shape=spec.shape, classes=len(classes))
+    who = source.name
     if not isinstance(network, Model):
-        raise ArgumentError("The model function must return a sightline Model", received=type(network).__name__)
+        raise ArgumentError(f"{who} must return a sightline Model", received=type(network).__name__)
     if not network.built:
         network.build((None, *spec.shape))  # type: ignore[operator]
     if network.input_shape != (None, *spec.shape):
-        raise ShapeError("The network takes another image", expected=(None, *spec.shape), received=network.input_shape)
+        raise ShapeError(f"{who} takes another image", expected=(None, *spec.shape), received=network.input_shape)
     if network.output_shape != (None, len(classes)):
         raise ShapeError(
-            f"The network's output does not fit the {len(classes)} classes",
+            f"The output of {who} does not fit the {len(classes)} classes",
             expected=(None, len(classes)),
             received=network.output_shape,
         )
-    if any(isinstance(layer, Rescaling) for layer in network.layers):
-        return network
-    inputs = Input(spec.shape, name="pixels")
-    return Model(inputs, on_input(network, Rescaling(1 / 255)(inputs)), network.name)
+    if not ends_in_softmax(network):
+        raise ArgumentError(
+            f"{who} does not end in a softmax, so its answers are no probabilities",
+            fix="Give the last layer activation='softmax'",
+        )
+    if not any(isinstance(layer, Rescaling) for layer in network.layers):
+        inputs = Input(spec.shape, name="pixels")
+        network = Model(inputs, on_input(network, Rescaling(1 / 255)(inputs)), network.name)
+    try:
+        describe(network, FILE_LAYERS)
+    except SightlineError as error:
+        raise type(error)(f"{who} cannot be saved, which a run needs: {error}") from error
+    return network
 
 
 def _load_function(model: str) -> Any:
@@ -74,18 +86,19 @@ def _load_function(model: str) -> Any:
     path = Path(file)
     if not path.is_file():
         raise ArgumentError(f"There is no file {path}, from which the model {name} should come")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"sightline_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ArgumentError(f"{path} is not Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # so that classes defined there can be pickled
+    sys.modules[spec.name] = module  # as an import does, so that its classes can be pickled
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         raise ArgumentError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        known = sorted(n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == path.stem)
+        known = sorted(n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == spec.name)
         raise ArgumentError(f"{path} has no function {name}", fix=f"It has: {', '.join(known) or 'none'}")
 
     def make(input_shape: tuple[int, int, int], classes: int) -> Any:

@@ -20,7 +20,7 @@ from ..models import Model, load_model
 from ..structures import Dataset, ImageSpec, Prediction, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..training import loop
-from .folder import RunFolder, read_json, recorded_split
+from .folder import RunFolder, read_json, read_recorded, recorded_split
 
 
 class Run:
@@ -78,7 +78,9 @@ class Run:
         return measure(self.model, self.task, split, images, self.classes, batch_size, workers), problems
 
     def _samples_for(self, data: str | Path | None) -> tuple[str, tuple[Sample, ...]]:
-        recorded = read_json(self.folder.data) if self.folder.data.is_file() else None
+        if not self.path.is_file():
+            self.folder.require(self.folder.best)
+        recorded = read_recorded(self.folder.data) if self.folder.data.is_file() else None
         if recorded and (data is None or Path(data).resolve() == Path(recorded["root"])):
             root = existing_folder(recorded["root"])
             split = "test" if recorded["splits"].get("test") else "validation"
@@ -162,8 +164,8 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=chosen).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise DataError(f"There is no device {device!r} here", expected='"auto", "cpu" or "cuda"') from error
     return chosen
 

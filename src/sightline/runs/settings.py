@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -37,15 +38,27 @@ class Settings:
     exist_ok: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("data", "model", "device", "runs", "name"):
+            _check(name, getattr(self, name), lambda v: isinstance(v, str), "text")
+        _check("exist_ok", self.exist_ok, lambda v: isinstance(v, bool), "true or false")
         choose("task", self.task, TASKS)
         if self.color_mode is not None:
             choose("color mode", self.color_mode, COLOR_MODES)
         for name in ("epochs", "batch_size", "image_size", "workers"):
             _check(name, getattr(self, name), lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1")
         _check("seed", self.seed, lambda v: _is_whole(v) and 0 <= v < 2**63, "a whole number of at least 0")
-        _check("lr", self.lr, lambda v: isinstance(v, (int, float)) and 0 < v < math.inf, "a number above 0")
-        if self.name is not None and (not self.name or Path(self.name).name != self.name or self.name in (".", "..")):
-            raise ArgumentError("The name of a run is the name of a folder, without a path", received=repr(self.name))
+        _check(
+            "lr",
+            self.lr,
+            lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < math.inf,
+            "a number above 0",
+        )
+        if self.name is not None and not _is_folder_name(self.name):
+            raise ArgumentError(
+                "The name of a run is the name of a folder",
+                expected="up to 100 letters, without a path",
+                received=repr(self.name),
+            )
 
     @property
     def run_name(self) -> str:
@@ -85,6 +98,9 @@ def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Pat
     from_file = read_config(config) if config is not None else {}
     refuse_unknown("train", {k: v for k, v in given.items() if k not in SETTING_NAMES}, SETTING_NAMES)
     chosen = from_file | {key: value for key, value in given.items() if value is not None}
+    for name in ("model", "runs"):
+        if isinstance(chosen.get(name), Path):
+            chosen[name] = str(chosen[name])
     if data is not None:
         chosen["data"] = str(data)
     if "data" not in chosen:
@@ -97,18 +113,24 @@ def read_config(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArgumentError(f"The settings {path} cannot be read ({error.strerror})") from error
+        raise ArgumentError(f"The settings {path} cannot be read ({error.strerror})", fix="Check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"The settings {path} are not YAML ({str(error).splitlines()[0]})") from error
+        raise ArgumentError(f"The settings {path} are not YAML ({' '.join(str(error).split())})") from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ArgumentError(f"The settings {path} are not keys with values", expected="lines such as epochs: 10")
-    values = {key.replace("-", "_"): value for key, value in values.items()}
+    values = {key.replace("-", "_"): value for key, value in values.items() if value is not None}
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # YAML 1.1 reads 1e-3 as text
+        values["lr"] = float(values["lr"])
     refuse_unknown(
         f"The settings file {path}", {k: v for k, v in values.items() if k not in SETTING_NAMES}, SETTING_NAMES
     )
     return values
+
+
+def _is_folder_name(name: str) -> bool:
+    return 0 < len(name) <= 100 and Path(name).name == name and name not in (".", "..")
 
 
 def _is_whole(value: object) -> bool:
@@ -117,7 +139,9 @@ def _is_whole(value: object) -> bool:
 
 def _check(name: str, value: Any, is_right: Callable[[Any], bool], expected: str) -> None:
     if value is not None and not is_right(value):
-        raise ArgumentError(f"--{name.replace('_', '-')} is out of range", expected=expected, received=repr(value))
+        raise ArgumentError(
+            f"The setting {name.replace('_', '-')} is out of range", expected=expected, received=repr(value)
+        )
 
 
 def _quoted(word: str) -> str:

@@ -44,10 +44,12 @@ def train(data: str | Path | None = None, *, config: str | Path | None = None, *
     torch.manual_seed(chosen.seed)
     model = networks.build_network(source, spec, dataset.classes).to(device)
     folder = RunFolder(chosen.folder)
-    folder.claim(chosen.exist_ok)
+    folder.require_free(chosen.exist_ok)
     log = Log(folder.log)
     log(f"Run {folder.path}")
     images, dataset = _read_splits(dataset, spec, chosen, log)
+    folder.begin()
+    log.start()
     write_text(folder.config, chosen.as_yaml())
     write_json(folder.environment, environment(str(device)))
     write_json(folder.data, describe_data(dataset))
@@ -112,8 +114,8 @@ def _fit(
     log(f"Model {settings.model}: {model.count_params():,} parameters, images {images['train'].spec.shape}")
     keep: list[Callback] = [
         LearningRateScheduler(cosine(settings.lr, settings.epochs)),
-        ModelCheckpoint(folder.best, monitor=task.best, save_best_only=True),
-        ModelCheckpoint(folder.last),
+        ModelCheckpoint(as_literal(folder.best), monitor=task.best, save_best_only=True),
+        ModelCheckpoint(as_literal(folder.last)),
         ResultsFile(folder.results),
     ]
     began = time.monotonic()
@@ -130,6 +132,11 @@ def _fit(
         f"Trained {settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}"
     )
     draw_curves(read_results(folder.results), folder.curves)
+
+
+def as_literal(path: Path) -> str:
+    """A path for ModelCheckpoint, which fills in names between braces, though a folder's name may hold some."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _measure(run: Run, task: Task, images: dict[str, Images], settings: Settings, log: Log) -> None:
