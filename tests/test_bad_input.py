@@ -51,7 +51,7 @@ def sightline(monkeypatch, capsys):
 
 
 @pytest.fixture
-def refused(sightline):
+def expect_refusal(sightline):
     """A command that must fail with code 2 and these words, and leave no run."""
 
     def run(*command: object, words: tuple[str, ...], runs: str = "runs") -> Said:
@@ -113,18 +113,22 @@ def test_a_good_folder_trains(sightline, colors):
     assert {p.name for p in run.iterdir()} >= {"config.yaml", "data.json", "results.csv", "weights", "report.html"}
 
 
-def test_empty_folder(refused, work):
+def test_empty_folder(expect_refusal, work):
     (work / "nothing").mkdir()
-    refused("train", "nothing", *QUICK, words=("nothing holds nothing to train on", "no image", "nothing/<class>/"))
+    expect_refusal(
+        "train", "nothing", *QUICK, words=("nothing holds nothing to train on", "no image", "nothing/<class>/")
+    )
 
 
-def test_one_class_only(refused, work):
+def test_one_class_only(expect_refusal, work):
     write_colors(work / "colors", classes=("red",))
-    refused("train", "colors", *QUICK, words=("colors holds one class only", "'red'", "at least two class folders"))
+    expect_refusal(
+        "train", "colors", *QUICK, words=("colors holds one class only", "'red'", "at least two class folders")
+    )
 
 
-def test_missing_folder(refused):
-    refused("train", "nowhere", *QUICK, words=("nowhere", "no folder", "Check the path"))
+def test_missing_folder(expect_refusal):
+    expect_refusal("train", "nowhere", *QUICK, words=("nowhere", "no folder", "Check the path"))
 
 
 def test_runs_that_lie_in_the_data_are_no_class(sightline, colors, monkeypatch):
@@ -135,35 +139,35 @@ def test_runs_that_lie_in_the_data_are_no_class(sightline, colors, monkeypatch):
         assert data["classes"] == ["blue", "green", "red"]
 
 
-def test_no_folder_named(refused):
-    refused("train", *QUICK, words=("no data", "sightline train FOLDER"))
+def test_no_folder_named(expect_refusal):
+    expect_refusal("train", *QUICK, words=("no data", "sightline train FOLDER"))
 
 
-def test_file_instead_of_folder(refused, colors):
-    refused("train", "colors/red/red00.png", *QUICK, words=("colors/red/red00.png is a file", "folder"))
+def test_file_instead_of_folder(expect_refusal, colors):
+    expect_refusal("train", "colors/red/red00.png", *QUICK, words=("colors/red/red00.png is a file", "folder"))
 
 
-def test_folder_name_of_300_letters(refused):
-    refused("train", "x" * 300, *QUICK, words=("x" * 300,))
+def test_folder_name_of_300_letters(expect_refusal):
+    expect_refusal("train", "x" * 300, *QUICK, words=("x" * 300,))
 
 
 # --- arguments -------------------------------------------------------------------------------------------------
 
 
-def test_unknown_model_offers_the_nearest(refused, colors):
-    refused("train", colors, "--model", "smal_cnn", words=("'smal_cnn'", "Did you mean", '"small_cnn"'))
+def test_unknown_model_offers_the_nearest(expect_refusal, colors):
+    expect_refusal("train", colors, "--model", "smal_cnn", words=("'smal_cnn'", "Did you mean", '"small_cnn"'))
 
 
-def test_unknown_model_with_nothing_near_lists_all(refused, colors):
-    refused("train", colors, "--model", "zzzzzzzz", words=("'zzzzzzzz'", "small_cnn", "lenet5"))
+def test_unknown_model_with_nothing_near_lists_all(expect_refusal, colors):
+    expect_refusal("train", colors, "--model", "zzzzzzzz", words=("'zzzzzzzz'", "small_cnn", "lenet5"))
 
 
-def test_unknown_flag(refused, colors):
-    refused("train", colors, "--epoch", "3", words=("--epoch", "--epochs"))
+def test_unknown_flag(expect_refusal, colors):
+    expect_refusal("train", colors, "--epoch", "3", words=("--epoch", "--epochs"))
 
 
-def test_unknown_command(refused):
-    refused("trian", words=("trian", "train"))
+def test_unknown_command(expect_refusal):
+    expect_refusal("trian", words=("trian", "train"))
 
 
 @pytest.mark.parametrize(
@@ -191,8 +195,8 @@ def test_unknown_command(refused):
         ("--name", "x" * 300, ("x" * 300,)),
     ],
 )
-def test_value_out_of_range(refused, colors, flag, value, words):
-    refused(
+def test_value_out_of_range(expect_refusal, colors, flag, value, words):
+    expect_refusal(
         "train",
         colors,
         *QUICK,
@@ -202,14 +206,16 @@ def test_value_out_of_range(refused, colors, flag, value, words):
     )
 
 
-def test_image_too_small_for_the_network(refused, colors):
-    said = refused("train", colors, "--model", "mnist_cnn", "--image-size", "8", words=("mnist_cnn", "8", "image"))
+def test_image_too_small_for_the_network(expect_refusal, colors):
+    said = expect_refusal(
+        "train", colors, "--model", "mnist_cnn", "--image-size", "8", words=("mnist_cnn", "8", "image")
+    )
     assert "--image-size" in said.err or "larger" in said.err  # what to do
 
 
-def test_runs_is_a_file(refused, colors, work):
+def test_runs_is_a_file(expect_refusal, colors, work):
     (work / "notes.txt").write_text("mine")
-    refused("train", colors, *QUICK, "--runs", "notes.txt", words=("notes.txt",), runs="nowhere")
+    expect_refusal("train", colors, *QUICK, "--runs", "notes.txt", words=("notes.txt",), runs="nowhere")
     assert (work / "notes.txt").read_text() == "mine"
 
 
@@ -237,9 +243,9 @@ def test_a_batch_of_one_trains(sightline, work):
         pytest.param("just words", ("not keys with values", "epochs: 10"), id="words"),
     ],
 )
-def test_settings_file_that_is_wrong(refused, colors, work, text, words):
+def test_settings_file_that_is_wrong(expect_refusal, colors, work, text, words):
     (work / "my.yaml").write_text(text)
-    refused("train", colors, *QUICK, "--config", "my.yaml", words=("my.yaml", *words))
+    expect_refusal("train", colors, *QUICK, "--config", "my.yaml", words=("my.yaml", *words))
 
 
 @pytest.mark.parametrize(
@@ -263,16 +269,16 @@ def test_settings_file_that_is_wrong(refused, colors, work, text, words):
         "exist_ok: maybe",
     ],
 )
-def test_settings_file_with_a_value_of_another_kind(refused, colors, work, text):
+def test_settings_file_with_a_value_of_another_kind(expect_refusal, colors, work, text):
     (work / "my.yaml").write_text(text)
     key = text.split(":")[0]
     flags = [f"--{name}={value}" for name, value in {"epochs": 1, "image-size": 16}.items() if name != key]
-    refused("train", colors, "--config", "my.yaml", *flags, words=(key.split("_")[0],))
+    expect_refusal("train", colors, "--config", "my.yaml", *flags, words=(key.split("_")[0],))
 
 
-def test_data_in_a_settings_file_of_another_kind(refused, work):
+def test_data_in_a_settings_file_of_another_kind(expect_refusal, work):
     (work / "my.yaml").write_text("data: [a, b]")
-    refused("train", "--config", "my.yaml", words=("data",))
+    expect_refusal("train", "--config", "my.yaml", words=("data",))
 
 
 @pytest.mark.parametrize("name", ["data", "epochs", "lr", "batch_size", "seed", "device", "runs", "model", "task"])
@@ -291,9 +297,9 @@ def test_scientific_numbers_in_a_settings_file(sightline, work):
     assert sightline("train", "colors", *QUICK, "--config", "my.yaml").code == 0
 
 
-def test_settings_file_missing_or_a_folder(refused, colors):
-    refused("train", colors, "--config", "no.yaml", words=("no.yaml", "cannot be read"))
-    refused("train", colors, "--config", "colors", words=("colors", "cannot be read"))
+def test_settings_file_missing_or_a_folder(expect_refusal, colors):
+    expect_refusal("train", colors, "--config", "no.yaml", words=("no.yaml", "cannot be read"))
+    expect_refusal("train", colors, "--config", "colors", words=("colors", "cannot be read"))
 
 
 def test_settings_file_works_and_flags_win(sightline, work):
@@ -308,21 +314,21 @@ def test_settings_file_works_and_flags_win(sightline, work):
 # --- runs that are there already -------------------------------------------------------------------------------
 
 
-def test_a_name_that_exists(sightline, refused, work):
+def test_a_name_that_exists(sightline, expect_refusal, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
     assert sightline(*command).code == 0
-    refused(*command, words=("runs/classify/mine", "already", "--name", "--exist-ok"))
+    expect_refusal(*command, words=("runs/classify/mine", "already", "--name", "--exist-ok"))
     assert sightline(*command, "--exist-ok").code == 0
 
 
 @pytest.mark.parametrize("flags", [(), ("--exist-ok",)])
-def test_a_folder_that_is_no_run_is_left_alone(refused, colors, work, flags):
+def test_a_folder_that_is_no_run_is_left_alone(expect_refusal, colors, work, flags):
     folder = work / "runs" / "classify" / "mine"
     (folder / "weights").mkdir(parents=True)
     (folder / "weights" / "best.sightline").write_text("precious")
     (folder / "report.html").write_text("precious")
-    refused("train", colors, *QUICK, "--name", "mine", *flags, words=("runs/classify/mine", "--name"))
+    expect_refusal("train", colors, *QUICK, "--name", "mine", *flags, words=("runs/classify/mine", "--name"))
 
 
 def test_what_is_not_the_runs_survives_exist_ok(sightline, work):
@@ -335,13 +341,13 @@ def test_what_is_not_the_runs_survives_exist_ok(sightline, work):
     assert note.read_text() == "precious"
 
 
-def test_a_training_that_cannot_begin_costs_no_earlier_run(sightline, refused, work):
+def test_a_training_that_cannot_begin_costs_no_earlier_run(sightline, expect_refusal, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
     sightline(*command)
     for path in (work / "colors" / "red").iterdir():
         path.write_bytes(b"")
-    refused(*command, "--exist-ok", words=("'red'", "colors"))
+    expect_refusal(*command, "--exist-ok", words=("'red'", "colors"))
 
 
 # --- networks from a file --------------------------------------------------------------------------------------
@@ -389,16 +395,16 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_network_of_a_file_that_is_wrong(refused, colors, work, case):
+def test_network_of_a_file_that_is_wrong(expect_refusal, colors, work, case):
     text, words = CASES[case]
     if text is not None:
         (work / "nets.py").write_text(text)
-    refused("train", colors, "--model", "nets.py:net", "--image-size", "16", "--epochs", "1", words=words)
+    expect_refusal("train", colors, "--model", "nets.py:net", "--image-size", "16", "--epochs", "1", words=words)
 
 
-def test_network_of_a_file_without_a_function(refused, colors, work):
+def test_network_of_a_file_without_a_function(expect_refusal, colors, work):
     (work / "nets.py").write_text(GOOD)
-    refused("train", colors, "--model", "nets.py", words=("nets.py", "file and a function", ":"))
+    expect_refusal("train", colors, "--model", "nets.py", words=("nets.py", "file and a function", ":"))
 
 
 def test_network_of_a_file_works(sightline, work):
@@ -419,24 +425,24 @@ def test_a_file_named_like_a_library_does_not_replace_it(sightline, work, monkey
     assert said.code == 0
 
 
-def test_a_function_named_like_an_emoji(refused, colors, work):
+def test_a_function_named_like_an_emoji(expect_refusal, colors, work):
     (work / "nets.py").write_text(GOOD.replace("def net", "def rocket").replace("Dense(classes", "Dense(-1"))
-    refused("train", colors, "--model", "nets.py:rocket", "--image-size", "16", words=("nets.py:rocket:",))
+    expect_refusal("train", colors, "--model", "nets.py:rocket", "--image-size", "16", words=("nets.py:rocket:",))
 
 
 # --- images that cannot be read --------------------------------------------------------------------------------
 
 
-def test_a_class_of_which_nothing_can_be_read(refused, colors):
+def test_a_class_of_which_nothing_can_be_read(expect_refusal, colors):
     for path in (colors / "green").iterdir():
         path.write_text("no picture")
-    refused("train", "colors", *QUICK, words=("colors", "'green'", "can be read", "not an image"))
+    expect_refusal("train", "colors", *QUICK, words=("colors", "'green'", "can be read", "not an image"))
 
 
-def test_nothing_can_be_read_at_all(refused, colors):
+def test_nothing_can_be_read_at_all(expect_refusal, colors):
     for path in colors.rglob("*.png"):
         path.write_bytes(b"")
-    refused("train", "colors", *QUICK, words=("colors", "0 bytes"))
+    expect_refusal("train", "colors", *QUICK, words=("colors", "0 bytes"))
 
 
 def test_unreadable_images_are_listed_skipped_and_counted(sightline, colors):
@@ -481,9 +487,9 @@ def test_evaluate_is_what_the_training_measured(sightline, trained):
     assert measured["unreadable"] == []
 
 
-def test_evaluate_with_an_unknown_class(refused, trained, work):
+def test_evaluate_with_an_unknown_class(expect_refusal, trained, work):
     write_colors(work / "other", classes=("red", "violet"), each=3)
-    refused("evaluate", trained, "other", words=("other", "'violet'", "not trained on", "blue, green, red"))
+    expect_refusal("evaluate", trained, "other", words=("other", "'violet'", "not trained on", "blue, green, red"))
 
 
 def test_evaluate_on_some_of_the_classes(sightline, trained, work):
@@ -491,43 +497,43 @@ def test_evaluate_on_some_of_the_classes(sightline, trained, work):
     assert "n = 6" in sightline("evaluate", trained, "other").out
 
 
-def test_evaluate_without_images(refused, trained, work):
+def test_evaluate_without_images(expect_refusal, trained, work):
     (work / "nothing").mkdir()
-    refused("evaluate", trained, "nothing", words=("nothing", "no image"))
+    expect_refusal("evaluate", trained, "nothing", words=("nothing", "no image"))
 
 
-def test_evaluate_where_nothing_can_be_read(refused, trained, work):
+def test_evaluate_where_nothing_can_be_read(expect_refusal, trained, work):
     for path in write_colors(work / "other", each=2).rglob("*.png"):
         path.write_bytes(b"")
-    refused("evaluate", trained, "other", words=("None of the 6 images", "other", "0 bytes"))
+    expect_refusal("evaluate", trained, "other", words=("None of the 6 images", "other", "0 bytes"))
 
 
 @pytest.mark.parametrize("data", [(), ("colors",)], ids=["its own data", "a folder"])
-def test_evaluate_a_run_that_does_not_exist(refused, colors, data):
-    refused("evaluate", "runs/classify/none", *data, words=("no run runs/classify/none",))
+def test_evaluate_a_run_that_does_not_exist(expect_refusal, colors, data):
+    expect_refusal("evaluate", "runs/classify/none", *data, words=("no run runs/classify/none",))
 
 
-def test_evaluate_a_run_without_its_weights(refused, copied):
+def test_evaluate_a_run_without_its_weights(expect_refusal, copied):
     (copied / "weights" / "best.sightline").unlink()
-    refused("evaluate", copied, words=("copied", "weights/best.sightline is missing"))
+    expect_refusal("evaluate", copied, words=("copied", "weights/best.sightline is missing"))
 
 
-def test_evaluate_a_run_whose_data_are_gone(refused, copied, work):
+def test_evaluate_a_run_whose_data_are_gone(expect_refusal, copied, work):
     data = json.loads((copied / "data.json").read_text())
     (copied / "data.json").write_text(json.dumps(data | {"root": str(work / "gone")}))
-    refused("evaluate", copied, words=(str(work / "gone"),))
+    expect_refusal("evaluate", copied, words=(str(work / "gone"),))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"root": 3}', '{"root": "."}', "[1]"])
-def test_evaluate_a_run_whose_data_file_is_damaged(refused, copied, content):
+def test_evaluate_a_run_whose_data_file_is_damaged(expect_refusal, copied, content):
     (copied / "data.json").write_text(content)
-    refused("evaluate", copied, words=("copied",))
+    expect_refusal("evaluate", copied, words=("copied",))
 
 
-def test_report_of_a_run_that_is_not_whole(refused, copied):
+def test_report_of_a_run_that_is_not_whole(expect_refusal, copied):
     (copied / "results.csv").unlink()
-    refused("report", copied, words=("copied", "results.csv is missing"))
-    refused("report", "nowhere", words=("no run nowhere",))
+    expect_refusal("report", copied, words=("copied", "results.csv is missing"))
+    expect_refusal("report", "nowhere", words=("no run nowhere",))
 
 
 # --- predict ---------------------------------------------------------------------------------------------------
@@ -578,9 +584,9 @@ def test_predict_a_folder(sightline, trained, colors):
     assert paths == sorted(map(str, Path("colors/red").iterdir()))
 
 
-def test_predict_a_folder_without_images(refused, trained, work):
+def test_predict_a_folder_without_images(expect_refusal, trained, work):
     (work / "nothing").mkdir()
-    refused("predict", trained, "nothing", words=("nothing holds no image",))
+    expect_refusal("predict", trained, "nothing", words=("nothing holds no image",))
 
 
 @pytest.mark.parametrize(
@@ -600,23 +606,23 @@ def test_predict_with_a_model_file(sightline, trained, colors):
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_a_model_that_is_not_of_a_run(refused, work, colors, command):
+def test_a_model_that_is_not_of_a_run(expect_refusal, work, colors, command):
     sl.create("small_cnn", (16, 16, 3), 3).save(work / "plain.sightline")
     data = "colors/red/red00.png" if command == "predict" else "colors"
-    refused(command, "plain.sightline", data, words=("plain.sightline", "not of a run", "classes"))
+    expect_refusal(command, "plain.sightline", data, words=("plain.sightline", "not of a run", "classes"))
 
 
-def test_predict_with_a_run_that_does_not_exist(refused, colors):
-    refused("predict", "runs/none", "colors/red/red00.png", words=("no run runs/none",))
+def test_predict_with_a_run_that_does_not_exist(expect_refusal, colors):
+    expect_refusal("predict", "runs/none", "colors/red/red00.png", words=("no run runs/none",))
 
 
-def test_predict_with_a_folder_that_is_no_run(refused, colors):
-    refused("predict", "colors", "colors/red/red00.png", words=("colors is not a finished run", "is missing"))
+def test_predict_with_a_folder_that_is_no_run(expect_refusal, colors):
+    expect_refusal("predict", "colors", "colors/red/red00.png", words=("colors is not a finished run", "is missing"))
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "beginning", "zip", "folder"])
 @pytest.mark.parametrize("as_file", [True, False], ids=["file", "run"])
-def test_a_damaged_model_file(refused, copied, colors, damage, as_file):
+def test_a_damaged_model_file(expect_refusal, copied, colors, damage, as_file):
     file = copied / "weights" / "best.sightline"
     whole = file.read_bytes()
     content = {"empty": b"", "text": b"no model", "truncated": whole[:-1000], "beginning": whole[:2000]}.get(
@@ -630,9 +636,9 @@ def test_a_damaged_model_file(refused, copied, colors, damage, as_file):
         (copied / "some.zip").rename(file)
     else:
         file.write_bytes(content)
-    refused("predict", file if as_file else copied, "colors/red/red00.png", words=("best.sightline",))
+    expect_refusal("predict", file if as_file else copied, "colors/red/red00.png", words=("best.sightline",))
 
 
 @pytest.mark.parametrize("word", ["nowhere.sightline", "smal_cnn", "nets.py:net", "nowhere/"])
-def test_summary_of_what_is_not_there(refused, word):
-    refused("summary", word, words=(word.split(":")[0].rstrip("/"),))
+def test_summary_of_what_is_not_there(expect_refusal, word):
+    expect_refusal("summary", word, words=(word.split(":")[0].rstrip("/"),))

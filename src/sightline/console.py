@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,7 @@ def console(*, stderr: bool = False) -> Console:
     """A console on the standard output as it is now (or the standard error)."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 4096  # a pipe has no width: a table is as wide as what it holds
-    return Console(file=stream, highlight=False, soft_wrap=True, emoji=False, width=width)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def is_terminal() -> bool:
@@ -25,7 +24,20 @@ def is_terminal() -> bool:
 
 def say(text: Any = "") -> None:
     """Print a line (text is taken literally) or a Rich table."""
-    console().print(printable(text), markup=False)
+    if isinstance(text, str) or is_terminal():
+        console().print(printable(text), markup=False)
+    else:
+        print(as_plain_text(text))
+
+
+def as_plain_text(table: Any) -> str:
+    """A Rich table as text, as wide as what it holds, without spaces at the ends of lines."""
+    from rich.console import Console
+
+    page = Console(file=io.StringIO(), width=4096, color_system=None, highlight=False, emoji=False)
+    with page.capture() as captured:
+        page.print(table, markup=False)
+    return "\n".join(line.rstrip() for line in captured.get().split("\n")).rstrip()
 
 
 def complain(text: str) -> None:

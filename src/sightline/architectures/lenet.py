@@ -7,7 +7,7 @@ from ..layers import AveragePooling2D, Conv2D, Dense, Flatten
 
 
 def lenet5(x: Value, classes: int) -> Value:
-    """C1, S2, C3, S4, C5, F6 and the output, in the form commonly used today: each map of C3 sees all of S2's, subsampling
+    """LeNet-5 for 32x32 characters (LeCun et al., 1998), in the form commonly used today: each map of C3 sees all of S2's, subsampling
     has no weights, and a softmax stands for the radial basis functions. 61,706 parameters at 32x32x1 and 10 classes."""
     x = Conv2D(6, 5, activation="tanh", name="c1")(x)
     x = AveragePooling2D(2, name="s2")(x)

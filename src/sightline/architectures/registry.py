@@ -27,7 +27,7 @@ class Architecture:
 
     @property
     def about(self) -> str:
-        return (self.build.__doc__ or "").split(":")[0].strip()
+        return " ".join((self.build.__doc__ or "").split(":")[0].split())
 
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DataError
-from ..structures import ImageSpec
+from ..structures import ImageSpec, Problem
 
 
 def decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
@@ -30,6 +30,14 @@ def decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
         raise
     except Exception as error:  # damaged files make decoders raise almost anything
         raise DataError(f"{path} {_reason(error)}") from error
+
+
+def decode_or_problem(path: Path, spec: ImageSpec) -> np.ndarray | Problem:
+    """As `decode`, with the problem as a value where many files are read and one may fail."""
+    try:
+        return decode(path, spec)
+    except DataError as error:
+        return Problem(path, error.what.removeprefix(str(path)).strip())
 
 
 def fit(image: Image.Image, spec: ImageSpec) -> np.ndarray:

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import DataError
 from ..graph.symbolic import Value
 from ..structures import ImageSpec, Problem, Sample
 from ..training.batches import Batch, make_batch
-from .decode import decode
+from .decode import decode, decode_or_problem
 
 PREFETCH = 3  # batches decoded ahead of the one in training
 MEMORY_SHARE = 0.25  # of the machine's free memory that decoded images may take
@@ -46,23 +45,21 @@ def read_images(
     good: list[int] = []
     problems: list[Problem] = []
 
-    def one(index: int) -> str | None:
-        try:
-            image = decode(samples[index].path, spec)
-        except DataError as error:
-            return error.what
+    def one(index: int) -> Problem | None:
+        image = decode_or_problem(samples[index].path, spec)
+        if isinstance(image, Problem):
+            return image
         if pixels is not None:
             pixels[index] = image
         return None
 
     with ThreadPoolExecutor(workers) as pool:
-        for index, reason in enumerate(pool.map(one, range(len(samples)))):
+        for index, problem in enumerate(pool.map(one, range(len(samples)))):
             advance()
-            if reason is None:
+            if problem is None:
                 good.append(index)
             else:
-                path = samples[index].path
-                problems.append(Problem(path, reason.removeprefix(str(path)).strip()))
+                problems.append(problem)
     if pixels is not None and problems:
         pixels = pixels[good]
     return Images([samples[i] for i in good], spec, pixels), problems

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from ..console import as_plain_text
 from ..graph.build import layer_of
 from ..graph.network import Network
 from ..layout import person_shape
@@ -52,12 +52,7 @@ class Summary:
         return table
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=200, color_system=None, highlight=False)
-        console.print(self)
-        lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
-        return "\n".join(line.rstrip() for line in lines).rstrip()
+        return as_plain_text(self)
 
 
 def summarize(network: Network, *, title: str | None = None) -> Summary:

@@ -9,7 +9,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,55 +20,22 @@ from ..structures import Dataset, Sample
 from ..version import __version__
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """Where a run keeps what: every name stands here once."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def data(self) -> Path:
-        return self.path / "data.json"
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def results(self) -> Path:
-        return self.path / "results.csv"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.txt"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "weights" / "best.sightline"
-
-    @property
-    def last(self) -> Path:
-        return self.path / "weights" / "last.sightline"
-
-    @property
-    def curves(self) -> Path:
-        return self.path / "curves.png"
-
-    @property
-    def picture(self) -> Path:
-        return self.path / "confusion.png"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = path / "config.yaml"
+        self.data = path / "data.json"
+        self.environment = path / "environment.json"
+        self.results = path / "results.csv"
+        self.evaluation = path / "evaluation.json"
+        self.log = path / "log.txt"
+        self.best = path / "weights" / "best.sightline"
+        self.last = path / "weights" / "last.sightline"
+        self.curves = path / "curves.png"
+        self.picture = path / "confusion.png"
+        self.report = path / "report.html"
 
     def require_free(self, exist_ok: bool) -> None:
         """Raise RunError where something is in the way: a run, unless `exist_ok`, or anything else."""
@@ -84,19 +50,9 @@ class RunFolder:
 
     def begin(self) -> None:
         """Make the folder, without the files of a run that was here before."""
-        weights = (self.best, self.last)
-        pictures = (self.curves, self.picture, self.report)
-        for file in (
-            self.config,
-            self.data,
-            self.environment,
-            self.results,
-            self.evaluation,
-            self.log,
-            *weights,
-            *pictures,
-        ):
-            file.unlink(missing_ok=True)
+        for name, file in vars(self).items():
+            if name != "path":
+                file.unlink(missing_ok=True)
         self.best.parent.mkdir(parents=True, exist_ok=True)
 
     def require(self, *files: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..console import progress_bar
-from ..data.decode import decode
+from ..data.decode import decode_or_problem
 from ..data.folders import existing_folder, list_images
 from ..data.loader import ImageBatches, Images, read_images
 from ..errors import DataError, RunError, choose
@@ -107,16 +107,19 @@ class Run:
     ) -> tuple[list[Prediction], list[Problem]]:
         """What the network says of image files, or of all images in folders; and the files that could not be read."""
         paths = expand([files] if isinstance(files, (str, Path)) else list(files))
+        spec = self.image
         predictions: list[Prediction] = []
         problems: list[Problem] = []
         for start in range(0, len(paths), batch_size):
-            images, good = [], []
+            images: list[np.ndarray] = []
+            good: list[Path] = []
             for path in paths[start : start + batch_size]:
-                try:
-                    images.append(decode(path, self.image))
+                image = decode_or_problem(path, spec)
+                if isinstance(image, Problem):
+                    problems.append(image)
+                else:
+                    images.append(image)
                     good.append(path)
-                except DataError as error:
-                    problems.append(Problem(path, error.what.removeprefix(str(path)).strip()))
             if good:
                 answers = self.model.predict(np.stack(images), batch_size=batch_size)
                 predictions += [self.task.prediction(p, a, self.classes) for p, a in zip(good, answers, strict=True)]
