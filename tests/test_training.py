@@ -9,7 +9,7 @@ import torch
 
 import sightline as sl
 from sightline import callbacks, layers
-from sightline.errors import ArgumentError, DataError, ShapeError, SightlineError
+from sightline.errors import ArgumentError, DataError, ModelFileError, ShapeError, SightlineError
 
 
 def small(**compiled):
@@ -352,3 +352,279 @@ def test_errors_are_also_python_s_own_kinds():
     assert issubclass(ShapeError, ValueError)
     assert issubclass(ArgumentError, ValueError)
     assert not issubclass(DataError, ValueError)
+
+
+# --- habits that could go wrong without a word --------------------------------------------------------------------
+
+
+class Head(layers.Layer):
+    """A person's own last layer: it has an activation, and does more than its name says."""
+
+    def __init__(self, activation="softmax", **common):
+        super().__init__(**common)
+        self.activation = activation
+        self.modes = []
+
+    def build(self, shape):
+        self.weight = self.weight_of((2, *shape), "ones")
+
+    def forward(self, x):
+        self.modes.append(self.training)
+        return torch.softmax(2 * (x @ self.weight.T) + x[:, :1] * torch.tensor([0.0, 1.0]), -1)
+
+
+def test_an_own_last_layer_is_run_as_it_is():
+    model = sl.Sequential([layers.Flatten(input_shape=(4, 4, 1)), Head()])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data(8)
+    expected = -np.log(model.predict(x)[np.arange(8), y]).mean()
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    model.layers[1].modes.clear()
+    model.fit(x, y, verbose=0)
+    assert model.layers[1].modes == [True]
+
+
+def test_a_loss_of_a_subclass_gets_probabilities():
+    class Focal(sl.losses.CategoricalCrossentropy):
+        def call(self, y_true, y_pred):
+            sums.append(y_pred.detach().sum(1))
+            return super().call(y_true, y_pred)
+
+    sums = []
+    small(loss=Focal(), metrics=[]).fit(data(8)[0], np.eye(2)[data(8)[1]], verbose=0)
+    torch.testing.assert_close(sums[0], torch.ones(8))
+
+
+def test_hooks_see_the_network_that_is_trained():
+    model, seen = small(), []
+    model.register_forward_hook(lambda module, inputs, output: seen.append(output.detach().sum(1)))
+    model.fit(*data(8), verbose=0)
+    assert len(seen) == 1
+    torch.testing.assert_close(seen[0], torch.ones(8))
+
+
+@pytest.mark.parametrize("how", ["layer", "model", "requires_grad", "argument", "nested"])
+def test_frozen_weights_stay(how, tmp_path):
+    frozen = layers.Conv2D(4, 3, input_shape=(4, 4, 1), trainable=how != "argument")
+    norm = layers.BatchNormalization(trainable=how != "argument")
+    base = sl.Sequential([frozen, norm])
+    head = [layers.Flatten(), layers.Dense(2, activation="softmax")]
+    model = sl.Sequential([base, *head] if how == "nested" else [frozen, norm, *head])
+    for part in (frozen, norm):
+        if how == "layer":
+            part.trainable = False
+        elif how == "requires_grad":
+            part.requires_grad_(False)
+    if how == "nested":
+        base.trainable = False
+    if how == "model":
+        model.trainable = False
+        model.layers[-1].trainable = True
+    model.compile("adam", "sparse_categorical_crossentropy")
+    before = weights(base)
+    model.fit(*data(), epochs=2, verbose=0)
+    assert same(before, weights(base))
+    assert torch.equal(norm.running_mean, torch.zeros(4)) == (how != "requires_grad")
+    assert "Trainable params: 34" in model.summary(as_text=True)
+    if how == "argument":
+        model.save(tmp_path / "m.sightline")
+        assert "Trainable params: 34" in sl.load(tmp_path / "m.sightline").summary(as_text=True)
+
+
+def test_nothing_to_train_is_said():
+    model = small()
+    model.trainable = False
+    with pytest.raises(SightlineError, match="no weights to train"):
+        model.fit(*data(), verbose=0)
+
+
+def test_a_frozen_torch_module_runs_in_inference_mode_and_is_not_unfrozen():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    module[0].requires_grad_(False)
+    model = sl.Sequential([sl.Input((4,)), layers.Torch(module)])
+    assert not module[0].weight.requires_grad
+    assert module[1].weight.requires_grad
+    model.layers[0].trainable = False
+    model.train()
+    assert not module[1].training
+
+
+def test_bounded_epochs_go_on_where_the_last_one_stopped():
+    class Steps(callbacks.Callback):
+        def on_batch_end(self, batch, logs=None):
+            seen.append(batch)
+
+    x, y = data(7)
+    used = []
+
+    class Batches(list):
+        def __iter__(self):
+            for number, item in enumerate(super().__iter__()):
+                used.append(number)
+                yield item
+
+    seen = []
+    small().fit(
+        Batches([(x[i : i + 1], y[i : i + 1]) for i in range(7)]),
+        steps_per_epoch=3,
+        epochs=3,
+        verbose=0,
+        callbacks=Steps(),
+    )
+    assert used == [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    assert seen == [0, 1, 2] * 3
+
+
+def test_an_object_that_gives_its_batches_by_number():
+    class Numbered:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            return data(4, seed=i)
+
+    model, reference = small(), small()
+    model.fit(Numbered(), epochs=2, verbose=0)
+    reference.fit([data(4, seed=i) for i in range(3)], epochs=2, verbose=0)
+    assert same(weights(model), weights(reference))
+
+
+def test_plain_lists_are_data_too():
+    x, y = data(8)
+    model, reference = small(), small()
+    model.fit(x.tolist(), y.tolist(), shuffle=False, verbose=0)
+    reference.fit(x, y, shuffle=False, verbose=0)
+    assert same(weights(model), weights(reference))
+
+
+def test_the_logs_of_a_batch_cannot_be_read_when_they_are_others():
+    kept = []
+
+    class Keep(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kept.append(logs)
+
+    small().fit(*data(), verbose=0, callbacks=Keep())
+    with pytest.raises(SightlineError, match=r"dict\(logs\)"):
+        kept[0]["loss"]
+
+
+def test_metrics_of_one_name_are_numbered():
+    top = [sl.metrics.TopKCategoricalAccuracy(k=k) for k in (1, 2)]
+    history = small(metrics=[*top, "accuracy"]).fit(*data(), verbose=0).history
+    assert list(history) == ["loss", "top_k_categorical_accuracy", "top_k_categorical_accuracy_1", "accuracy"]
+    assert history["top_k_categorical_accuracy_1"] == [1.0]
+
+
+def test_own_losses_see_targets_of_the_predictions_rank():
+    model = sl.Sequential([layers.Dense(1, input_shape=(3,))])
+    x, y = np.random.default_rng(0).random((6, 3)), np.arange(6.0)
+    model.compile("sgd", lambda y_true, y_pred: (y_true - y_pred) ** 2)
+    own = model.evaluate(x, y, verbose=0)
+    model.compile("sgd", "mse")
+    assert own == pytest.approx(model.evaluate(x, y, verbose=0))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0], [0, -100, 1, 0], [0, 0.5, 1, 0]])
+def test_labels_that_are_no_classes(labels):
+    with pytest.raises(ArgumentError, match=r"Expected: whole numbers 0 \.\. 1"):
+        small().fit(data(4)[0], np.array(labels), verbose=0)
+
+
+def test_an_interrupted_fit_leaves_inference_mode():
+    class Stop(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = small()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data(), verbose=0, callbacks=Stop())
+    assert not model.training
+
+
+def test_stopping_in_a_batch_stops_there():
+    class Stop(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            self.model.stop_training = True
+            seen.append(batch)
+
+    seen = []
+    small().fit(*data(), batch_size=8, epochs=3, verbose=0, callbacks=Stop())
+    assert seen == [0]
+
+
+def test_callbacks_written_with_required_logs():
+    class Strict(callbacks.Callback):
+        def on_train_begin(self, logs):
+            seen.append(logs)
+
+        def on_epoch_begin(self, epoch, logs):
+            seen.append(logs)
+
+        def on_train_end(self, logs):
+            seen.append(sorted(logs))
+
+    seen = []
+    small().fit(*data(), verbose=0, callbacks=Strict())
+    assert seen == [{}, {}, ["accuracy", "loss"]]
+
+
+def test_a_callback_that_would_never_be_called_is_refused():
+    class Tests(callbacks.Callback):
+        def on_test_end(self, logs=None): ...
+
+    with pytest.raises(ArgumentError, match="on_test_end"):
+        small().fit(*data(), verbose=0, callbacks=Tests())
+
+
+def test_other_precisions(tmp_path):
+    x, y = data(8)
+    model = small().double()
+    assert model.predict(x).dtype == np.float64
+    model.fit(x, y, verbose=0)
+    half = small().to(torch.bfloat16)
+    half.save(tmp_path / "half.sightline")
+    assert sl.load(tmp_path / "half.sightline").layers[0].weight.dtype == torch.bfloat16
+
+
+def test_standard_subclasses_of_losses_and_metrics():
+    class Distance(sl.losses.Loss):
+        def __init__(self):
+            super().__init__(name="distance")
+
+        def call(self, y_true, y_pred):
+            return (y_true - y_pred).abs().mean(-1)
+
+    class Largest(sl.metrics.Metric):
+        def __init__(self):
+            super().__init__(name="largest")
+            self.reset_state()
+
+        def update_state(self, y_true, y_pred):
+            self.value = torch.maximum(self.value, y_pred.max())
+
+        def result(self):
+            return self.value
+
+        def reset_state(self):
+            self.value = torch.tensor(0.0)
+
+    model = small(loss=Distance(), metrics=[Largest()])
+    x, y = data(8)
+    history = model.fit(x, np.eye(2)[y], verbose=0).history
+    assert 0.5 <= history["largest"][0] <= 1
+    assert isinstance(history["largest"][0], float)
+
+
+def test_a_model_called_on_an_array_is_told_what_to_call():
+    with pytest.raises(ShapeError, match="predict"):
+        small()(data(2)[0])
+
+
+def test_a_weight_in_two_places_is_not_saved_as_two(tmp_path):
+    shared = layers.Dense(4)
+    inner = sl.Sequential([sl.Input((4,)), shared])
+    inputs = sl.Input((4,))
+    model = sl.Model(inputs, shared(inner(inputs)))
+    with pytest.raises(ModelFileError, match="both layers"):
+        model.save(tmp_path / "m.sightline")

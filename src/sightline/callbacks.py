@@ -29,6 +29,11 @@ class Callback(Configurable):
     params: Mapping[str, Any]
 
     def set_model(self, model: Model) -> None:
+        for name in vars(type(self)):
+            if name.startswith(("on_test_", "on_predict_")):
+                raise ArgumentError(
+                    f"{type(self).__name__}: {name} is not called", fix="Look in on_epoch_end, at the val_ logs"
+                )
         self.model = model
 
     def set_params(self, params: Mapping[str, Any]) -> None:
@@ -38,8 +43,14 @@ class Callback(Configurable):
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None: ...
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None: ...
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, float] | None = None) -> None: ...
-    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None: ...
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None: ...
+    def on_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None: ...
+    def on_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None: ...
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.on_batch_end(batch, logs)
 
 
 class History(Callback):

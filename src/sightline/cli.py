@@ -198,6 +198,3 @@ def main() -> None:
     except OSError as error:
         complain(f"error: {error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain("interrupted")
-        sys.exit(130)

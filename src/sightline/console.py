@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+@functools.cache
 def console(*, stderr: bool = False) -> Console:
-    """A console on the standard output as it is now (or the standard error)."""
+    """The one console of the standard output (or the standard error): what is printed on it goes above a bar shown there."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)

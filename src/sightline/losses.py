@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .configurable import Configurable, from_name
-from .errors import ShapeError, refuse_unknown
+from .errors import ArgumentError, ShapeError, refuse_unknown
 from .layout import channel_axis
 
 EPSILON = 1e-7  # Keras's
@@ -48,10 +48,18 @@ def sparse_categorical_crossentropy(
 
 def mean_squared_error(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
     """The mean over the last axis of (y_true - y_pred)^2."""
-    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
-        y_true = y_true.unsqueeze(-1)
+    y_true = aligned(y_true, y_pred)
     _same_shape("mean_squared_error", y_true, y_pred, None)
     return (y_true.to(y_pred.dtype) - y_pred).square().mean(channel_axis(y_pred.ndim))
+
+
+def aligned(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """`y_true` with a last axis of one added or removed, where `y_pred` has it so: (n) and (n, 1) would make (n, n)."""
+    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+        return y_true.unsqueeze(-1)
+    if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
+        return y_true.squeeze(-1)
+    return y_true
 
 
 def class_numbers(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
@@ -67,7 +75,16 @@ def class_numbers(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
             received=f"targets of shape {tuple(y_true.shape)}",
             fix="One-hot targets take categorical_crossentropy",
         )
-    return y_true.long()
+    numbers = y_true.long()
+    if numbers.device.type == "cpu" and numbers.numel():  # elsewhere a look would wait for the device
+        low, high = int(numbers.min()), int(numbers.max())
+        if low < 0 or high >= y_pred.shape[axis] or not torch.equal(numbers.to(y_true.dtype), y_true):
+            raise ArgumentError(
+                "The targets are not class numbers of these predictions",
+                expected=f"whole numbers 0 .. {y_pred.shape[axis] - 1}",
+                received=f"{y_true.min().item():g} .. {y_true.max().item():g}",
+            )
+    return numbers
 
 
 def _log_probabilities(y_pred: torch.Tensor, from_logits: bool, axis: int) -> torch.Tensor:
@@ -87,9 +104,10 @@ def _same_shape(where: str, y_true: torch.Tensor, y_pred: torch.Tensor, fix: str
 
 
 class Loss(Configurable, abc.ABC):
-    """The mean over a batch of a loss for each sample. `on_logits` is the same of logits, where that is meaningful."""
+    """The mean over a batch of a loss for each sample: write one by giving `call`."""
 
-    takes_probabilities = False
+    def __init__(self, name: str | None = None):
+        self.name = name or type(self).__name__
 
     def __call__(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return self.call(y_true, y_pred).mean()
@@ -98,20 +116,12 @@ class Loss(Configurable, abc.ABC):
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         """A value for each sample. Override this to write a loss."""
 
-    def on_logits(self) -> Loss:
-        """This loss for what goes into the softmax instead of what comes out."""
-        return self
+    def of_logits(self) -> Loss | None:
+        """The same loss for what goes into a softmax instead of what comes out; None where there is no such."""
+        return None
 
 
-class _Crossentropy(Loss):
-    takes_probabilities = True
-    from_logits: bool
-
-    def on_logits(self) -> Loss:
-        return type(self)(**(self.get_config() | {"from_logits": True}))
-
-
-class CategoricalCrossentropy(_Crossentropy):
+class CategoricalCrossentropy(Loss):
     """Cross-entropy with one-hot targets; see `categorical_crossentropy`."""
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, **unknown: Any):
@@ -121,8 +131,13 @@ class CategoricalCrossentropy(_Crossentropy):
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return categorical_crossentropy(y_true, y_pred, self.from_logits, self.label_smoothing)
 
+    def of_logits(self) -> Loss | None:
+        if self.from_logits or type(self) is not CategoricalCrossentropy:  # a subclass wants its probabilities
+            return None
+        return CategoricalCrossentropy(True, self.label_smoothing)
 
-class SparseCategoricalCrossentropy(_Crossentropy):
+
+class SparseCategoricalCrossentropy(Loss):
     """Cross-entropy with class numbers; see `sparse_categorical_crossentropy`."""
 
     def __init__(self, from_logits: bool = False, **unknown: Any):
@@ -131,6 +146,11 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
+
+    def of_logits(self) -> Loss | None:
+        if self.from_logits or type(self) is not SparseCategoricalCrossentropy:
+            return None
+        return SparseCategoricalCrossentropy(True)
 
 
 class MeanSquaredError(Loss):
@@ -151,7 +171,7 @@ class FunctionLoss(Loss):
         self.function = function
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
-        return self.function(y_true, y_pred)
+        return self.function(aligned(y_true, y_pred), y_pred)
 
 
 LOSSES: dict[str, type[Loss]] = {

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from .configurable import Configurable, from_name
+from .graph.build import snake_case
 from .layout import channel_axis
-from .losses import class_numbers
+from .losses import aligned, class_numbers
 
 
 def categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
@@ -77,6 +78,9 @@ class Metric(Configurable, abc.ABC):
 
     name: str
 
+    def __init__(self, name: str | None = None):
+        self.name = name or snake_case(type(self).__name__)
+
     @abc.abstractmethod
     def update_state(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> None:
         """Take in one batch."""
@@ -131,7 +135,7 @@ class FunctionMetric(SampleMean):
         self.name = name or str(getattr(function, "__name__", "metric"))
 
     def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(self.function(y_true, y_pred))
+        return torch.as_tensor(self.function(aligned(y_true, y_pred), y_pred))
 
 
 class Accuracy(SampleMean):

@@ -59,7 +59,7 @@ class Model(Network):
 
     # --- training ----------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = (), **unknown: Any) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **unknown: Any) -> None:
         """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function."""
         refuse_unknown("Model.compile", unknown, ("optimizer", "loss", "metrics"))
         self._compiled = Compiled(optimizer, loss, metrics)
@@ -177,6 +177,8 @@ class Model(Network):
         if compiled is None or compiled.loss is None:
             state = "is not compiled" if compiled is None else "was compiled without a loss"
             raise SightlineError(f"{self.name} {state}, which {what} needs", fix="Call model.compile(optimizer, loss)")
+        if update and not any(p.requires_grad for p in self.parameters()):
+            raise SightlineError(f"{self.name} has no weights to train", fix="Set trainable = True on some layer")
         if not update:
             return Step(self, compiled.loss, compiled.fresh_metrics())
         if not self.optimizer.is_bound_to(self.parameters()):
@@ -201,6 +203,11 @@ class Model(Network):
                 stacklevel=2,
             )
         training = self._compiled.describe() if self._compiled is not None else None
+        if self._compiled is not None and training is None:
+            warnings.warn(
+                f"{path} does not hold how {self.name} was compiled: its loss or a metric is your own code",
+                stacklevel=2,
+            )
         extra = {"sightline": __version__, "training": training, "metadata": dict(metadata or self.metadata)}
         io.write(self, path, extra, FILE_LAYERS)
         return path
@@ -292,8 +299,12 @@ def load_model(path: str | Path) -> Model:
     path = Path(path)
     if path.suffix.lower() in KERAS_SUFFIXES:
         ours = path.with_suffix(SUFFIX)
-        found = f"{ours} is there: load that" if ours.is_file() else f"Save it with Sightline as {ours.name}"
-        raise ModelFileError(f"Keras's {path.suffix} files are not read yet: {path}", fix=found)
+        if path.exists() or not ours.is_file():
+            raise ModelFileError(
+                f"Keras's {path.suffix} files are not read yet: {path}", fix=f"Save it with Sightline as {ours.name}"
+            )
+        warnings.warn(f"There is no {path}; {ours} is there, as save wrote it, and is loaded instead", stacklevel=2)
+        path = ours
     network, description = io.read(path, FILE_LAYERS, {"Model": Model, "Sequential": Sequential})
     assert isinstance(network, Model)
     try:

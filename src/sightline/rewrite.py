@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
-from .errors import SightlineError
 from .graph.build import layer_of, replay
 from .graph.network import Network
 from .graph.symbolic import Value
-from .layers import Activation, Layer
-from .layers.base import without_activation
 
 
 def output_node(network: Network) -> fx.Node | None:
@@ -21,34 +18,10 @@ def output_node(network: Network) -> fx.Node | None:
 
 
 def ends_in_softmax(network: Network) -> bool:
-    """Whether the one output is a layer's softmax that nothing else in the network uses."""
+    """Whether the one output is a layer's softmax."""
     node = output_node(network)
     layer = layer_of(network, node) if node is not None else None
-    return node is not None and getattr(layer, "activation", None) == "softmax" and len(node.users) == 1
-
-
-def logits_network(network: Network) -> Network:
-    """The network without its final softmax: what it computes goes into the softmax. Shares all weights.
-
-    Raises SightlineError where the network does not end in a softmax.
-    """
-    if not ends_in_softmax(network):
-        raise SightlineError(f"{network.name} does not end in a softmax")
-    last = output_node(network)
-
-    def substitute(node: fx.Node, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if node is not last:
-            return layer(*args, **kwargs)
-        if isinstance(layer, Activation):
-            return args[0]
-        assert isinstance(layer, Layer)
-        return without_activation(layer)(*args, **kwargs)
-
-    inputs = network.inputs
-    outputs = replay(network, inputs, substitute)
-    logits = Network(inputs, outputs, f"{network.name}_logits")
-    logits.train(network.training)
-    return logits
+    return ends_in_softmax(layer) if isinstance(layer, Network) else getattr(layer, "activation", None) == "softmax"
 
 
 def on_input(network: Network, value: Value) -> Any:

@@ -40,6 +40,7 @@ def write(network: Network, path: str | Path, extra: Mapping[str, Any], kinds: L
     Raises ModelFileError, naming the layer, where one holds code that a file cannot name.
     """
     description = {"format": FORMAT, **extra, "network": describe(network, kinds)}
+    _refuse_shared(network, path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     try:
         text = json.dumps(description, indent=1)
@@ -48,6 +49,18 @@ def write(network: Network, path: str | Path, extra: Mapping[str, Any], kinds: L
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(DESCRIPTION, EPOCH), text)
         archive.writestr(zipfile.ZipInfo(WEIGHTS, EPOCH), save_tensors(tensors))
+
+
+def _refuse_shared(network: Network, path: str | Path) -> None:
+    """A weight under two names (a layer in a nested model and beside it) would be two weights when it is loaded."""
+    seen: dict[int, str] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        first = seen.setdefault(id(tensor), name)
+        if first != name:
+            raise ModelFileError(
+                f"{path} cannot be written: one weight is both {first} and {name}, which a model file cannot hold",
+                fix="Use a layer in one model only, or build the network without nesting",
+            )
 
 
 def read(path: str | Path, kinds: LayerKinds, networks: Mapping[str, type[Network]]) -> tuple[Network, dict[str, Any]]:
@@ -109,7 +122,7 @@ def _load_weights(network: Network, tensors: dict[str, torch.Tensor], path: str 
     for name in sorted(wanted.keys() | tensors.keys()):
         expected = tuple(wanted[name].shape) if name in wanted else "no such weight"
         received = tuple(tensors[name].shape) if name in tensors else "none"
-        if expected != received or wanted[name].dtype != tensors[name].dtype:
+        if expected != received or wanted[name].is_floating_point() != tensors[name].is_floating_point():
             raise ModelFileError(f"{path}: the weight {name} does not fit", expected=expected, received=received)
     laid_out = {name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in tensors.items()}
     network.load_state_dict(laid_out, assign=True)

@@ -101,6 +101,16 @@ class Network(fx.GraphModule):
             return self.layers[index]
         return self.layers.named()[choose("layer", name, self.layers.named())]
 
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it sets every layer's."""
+        return any(getattr(layer, "trainable", True) for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
+
     def count_params(self) -> int:
         """The number of parameters, non-trainable ones (moving statistics) included."""
         return sum(tensor.numel() for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())
@@ -112,6 +122,11 @@ class Network(fx.GraphModule):
         if any(True for _ in values_in([args, kwargs])):
             return record(self, args, kwargs)
         for position, (tensor, shape) in enumerate(zip(args, self._input_shapes, strict=False)):
+            if type(tensor).__module__ == "numpy":
+                raise ShapeError(
+                    f"{describe_layer(self)} was called on a NumPy array",
+                    fix="Use predict, or a tensor (channels first)",
+                )
             if isinstance(tensor, torch.Tensor) and tensor.ndim != len(shape) + 1:
                 raise ShapeError(
                     f"Input {position} of {describe_layer(self)} has the wrong number of axes",

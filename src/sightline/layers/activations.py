@@ -15,7 +15,16 @@ Activation = str | Function | None
 
 
 def softmax(x: torch.Tensor) -> torch.Tensor:
-    return torch.softmax(x, dim=channel_axis(x.ndim))
+    """Probabilities over channels. The result remembers `x`, so that a cross-entropy of it can be computed from logits."""
+    y = torch.softmax(x, dim=channel_axis(x.ndim))
+    if not torch.compiler.is_compiling():
+        y.logits = x  # type: ignore[attr-defined]
+    return y
+
+
+def logits_of(y: torch.Tensor) -> torch.Tensor | None:
+    """What went into the softmax whose result `y` is; None where it is no such result."""
+    return getattr(y, "logits", None)
 
 
 def log_softmax(x: torch.Tensor) -> torch.Tensor:

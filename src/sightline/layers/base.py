@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -20,19 +19,27 @@ class Common(TypedDict, total=False):
 
     name: str | None
     input_shape: Sequence[int] | None
+    trainable: bool
 
 
 class Layer(Configurable, nn.Module):
     """The base of all layers.
 
     `name`: unique in a model; counted there when not given. `input_shape`: (H, W, C) without the batch, on the first
-    layer of a Sequential. A subclass gives `forward` (tensors NCHW or (N, features)) and, where it has weights,
+    layer of a Sequential. `trainable=False` freezes the weights. A subclass gives `forward` (tensors NCHW or (N, features)) and, where it has weights,
     `build`. It keeps each constructor argument as an attribute of the same name.
     """
 
     foreign = False  # True where forward is someone else's code
 
-    def __init__(self, *, name: str | None = None, input_shape: Sequence[int] | None = None, **unknown: Any):
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        input_shape: Sequence[int] | None = None,
+        trainable: bool = True,
+        **unknown: Any,
+    ):
         super().__init__()
         self._refuse(unknown)
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
@@ -41,6 +48,18 @@ class Layer(Configurable, nn.Module):
         self.named_by_count = False
         self.input_shape = None if input_shape is None else checked_shape(input_shape, type(self).__name__)
         self.built = False
+        self._trainable = bool(trainable)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the weights are trained. A frozen BatchNormalization, or torch module, runs in inference mode."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        self.requires_grad_(self._trainable)
+        self.train(self.training)
 
     def build(self, *shapes: Shape) -> None:
         """Create the weights for inputs of these shapes, without the batch and channels first. Called once."""
@@ -51,6 +70,8 @@ class Layer(Configurable, nn.Module):
             shapes = [v.inner_shape for v in symbolic] or [tuple(t.shape[1:]) for t in _tensors(args)]
             self.build(*shapes)
             self.built = True
+            if not self._trainable:
+                self.requires_grad_(False)
         if symbolic:
             return record(self, args, kwargs)
         return super().__call__(*args, **kwargs)
@@ -70,13 +91,6 @@ class Layer(Configurable, nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
-
-
-def without_activation(layer: Layer) -> Layer:
-    """The same layer, sharing its weights, whose output is what goes into its activation."""
-    twin = copy.copy(layer)
-    twin.activation = None  # type: ignore[assignment]
-    return twin
 
 
 def checked_shape(shape: Any, where: str) -> tuple[int, ...]:

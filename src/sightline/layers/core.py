@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -176,6 +176,9 @@ class Torch(Layer):
         if not isinstance(module, nn.Module):
             raise ArgumentError("layers.Torch takes a torch.nn.Module", received=repr(module))
         self.module = module
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and self.trainable)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Self, Unpack
 
 import torch
 from torch import nn
@@ -58,6 +58,9 @@ class BatchNormalization(Layer):
         self.bias = self.weight_of(channels, self.beta_initializer) if self.center else None
         self.register_buffer("running_mean", self.weight_of(channels, self.moving_mean_initializer).data)
         self.register_buffer("running_var", self.weight_of(channels, self.moving_variance_initializer).data)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and self.trainable)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:

@@ -69,7 +69,7 @@ def build_network(source: Source, spec: ImageSpec, classes: Sequence[str]) -> Mo
             f"{who} does not end in a softmax, so its answers are no probabilities",
             fix="Give the last layer activation='softmax'",
         )
-    if not any(isinstance(layer, Rescaling) for layer in network.layers):
+    if not any(isinstance(layer, Rescaling) for layer in network.modules()):
         inputs = Input(spec.shape, name="pixels")
         network = Model(inputs, on_input(network, Rescaling(1 / 255)(inputs)), network.name)
     try:

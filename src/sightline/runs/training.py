@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +132,10 @@ def _fit(
     log(
         f"Trained {settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}"
     )
-    draw_curves(read_results(folder.results), folder.curves)
+    history = read_results(folder.results)
+    if not math.isfinite(history["loss"][-1]):
+        log("The loss is not a number any more: the training diverged; try a smaller --lr")
+    draw_curves(history, folder.curves)
 
 
 def as_literal(path: Path) -> str:

@@ -42,9 +42,11 @@ def as_batches(
     """
     if isinstance(x, Batches):
         return x
+    if isinstance(x, list) and y is not None and not isinstance(x[0], tuple):
+        x = np.asarray(x)
     if isinstance(x, (np.ndarray, torch.Tensor)):
         return ArrayBatches(x, y, value, 32 if batch_size is None else batch_size, shuffle, steps)
-    if isinstance(x, Iterable):
+    if isinstance(x, Iterable) or (hasattr(x, "__len__") and hasattr(x, "__getitem__")):
         if y is not None:
             raise ArgumentError("An iterable of batches brings its own targets", fix="Leave y out")
         if batch_size is not None:
@@ -70,7 +72,9 @@ class ArrayBatches:
         self._x, self._y, self._value = x, y, value
         self._batch_size, self._shuffle = batch_size, shuffle
         whole = -(-len(x) // batch_size)
-        self.steps: int | None = whole if steps is None else min(steps, whole)
+        if steps is not None and steps > whole:
+            raise ArgumentError(f"There are {whole} batches of {batch_size}, not the {steps} asked for")
+        self.steps: int | None = whole if steps is None else steps
         as_inputs(x[:1], value)  # a wrong shape is told now
 
     def epoch(self, number: int) -> Iterator[Batch]:
@@ -83,28 +87,51 @@ class ArrayBatches:
 
 
 class IterableBatches:
-    """Batches from a list, a DataLoader or a generator. A generator goes on in the next epoch where it stopped."""
+    """Batches from a list, a DataLoader or a generator. With `steps`, an epoch goes on where the last one stopped."""
 
-    def __init__(self, batches: Iterable[Any], value: Value, steps: int | None):
+    def __init__(self, batches: Any, value: Value, steps: int | None):
         self._batches, self._value = batches, value
+        self._unfinished: Iterator[Any] | None = None
         length = len(batches) if isinstance(batches, Sized) else None
         self._limit = steps
-        self.steps = steps if length is None else length if steps is None else min(steps, length)
+        self.steps = length if steps is None else steps
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        empty = True
-        for item in islice(iter(self._batches), self._limit):
-            empty = False
+        taken = 0
+        for item in self._items():
+            taken += 1
             x, y = _inputs_and_targets(item)
             yield make_batch(x, y, self._value)
-        if empty:
-            once = isinstance(self._batches, Iterator)
-            raise DataError(
-                f"There is no batch for epoch {number + 1}",
-                fix="A generator is used up after one pass: give steps_per_epoch, or something that can be iterated again"
-                if once
-                else "The iterable of batches is empty",
+        if not taken:
+            once = (
+                "A generator is used up after one pass: give steps_per_epoch, or something that can be iterated again"
             )
+            fix = once if isinstance(self._batches, Iterator) else "The iterable of batches is empty"
+            raise DataError(f"There is no batch for epoch {number + 1}", fix=fix)
+
+    def _items(self) -> Iterator[Any]:
+        """One pass; or `steps` batches, from the beginning again where they end."""
+        if self._limit is None:
+            yield from _iterate(self._batches)
+            return
+        left = self._limit
+        while left:
+            fresh = self._unfinished is None
+            self._unfinished = self._unfinished or _iterate(self._batches)
+            got = 0
+            for item in islice(self._unfinished, left):
+                got += 1
+                yield item
+            left -= got
+            if left:
+                self._unfinished = None
+                if fresh and not got:
+                    return  # used up, or empty
+
+
+def _iterate(batches: Any) -> Iterator[Any]:
+    """An iterable's items, or those of an object that has a length and gives its batches by number."""
+    return iter(batches) if isinstance(batches, Iterable) else (batches[i] for i in range(len(batches)))
 
 
 def make_batch(x: Any, y: Any, value: Value) -> Batch:
@@ -156,14 +183,17 @@ def _transposed(received: tuple[int, ...], expected: tuple[int | None, ...]) -> 
 
 
 def as_targets(y: Any) -> torch.Tensor:
-    tensor = y if isinstance(y, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(y))
-    return to_channels_first(tensor) if not isinstance(y, torch.Tensor) else tensor
+    """A batch of targets, laid out as inputs are; floating ones in single precision."""
+    tensor = y if isinstance(y, torch.Tensor) else to_channels_first(torch.from_numpy(np.ascontiguousarray(y)))
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def as_pair(data: Any) -> tuple[Any, Any]:
     """`validation_data` as (x, y): a pair of arrays, or an iterable of batches and None."""
     if isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape"):
         return data[0], data[1]
+    if isinstance(data, tuple) and len(data) == 3:
+        raise ArgumentError("validation_data is (x, y); sample weights are not supported")
     return data, None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,10 +15,12 @@ class Compiled:
     """Instances made from names, classes, instances or functions."""
 
     def __init__(self, optimizer: Any, loss: Any, metric: Any = ()):
+        metric = () if metric is None else metric
         several = [metric] if isinstance(metric, str) or not isinstance(metric, Iterable) else list(metric)
         self.optimizer = optimizers.get(optimizer)
         self.loss = None if loss is None else losses.get(loss)
         self.metrics = [metrics.get(m) for m in several]
+        _make_names_distinct(self.metrics)
 
     def fresh_metrics(self) -> list[metrics.Metric]:
         """Metrics of the same kinds that have seen nothing."""
@@ -43,6 +46,15 @@ class Compiled:
             "loss": None if loss is None else _from_row(loss),
             "metrics": [_from_row(row) for row in description["metrics"]],
         }
+
+
+def _make_names_distinct(several: list[metrics.Metric]) -> None:
+    """Number the metrics of one name as Keras does: accuracy, accuracy_1, ..."""
+    taken: set[str] = set()
+    for metric in several:
+        numbered = (metric.name if n == 0 else f"{metric.name}_{n}" for n in itertools.count())
+        metric.name = next(name for name in numbered if name not in taken)
+        taken.add(metric.name)
 
 
 _KINDS: dict[str, type[Configurable]] = {

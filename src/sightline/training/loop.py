@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Self
 
 import torch
 
 from ..callbacks import Callback
+from ..errors import SightlineError
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from .batches import Batches
-from .step import Step
+from .step import Step, answer
 
 
 def fit(
@@ -25,27 +28,35 @@ def fit(
     should_stop: Callable[[], bool],
 ) -> None:
     """Train for the epochs `first_epoch` .. `epochs` - 1, or until `should_stop()`."""
+    tell = partial(_tell, callbacks)
+    tell("on_train_begin", {})
+    logs: dict[str, float] = {}
+    try:
+        for epoch in range(first_epoch, epochs):
+            network.train()
+            step.reset()
+            tell("on_epoch_begin", epoch, {})
+            for number, batch in enumerate(batches.epoch(epoch)):
+                tell("on_train_batch_begin", number, {})
+                step.train(batch)
+                with LazyLogs(step.result) as so_far:
+                    tell("on_train_batch_end", number, so_far)
+                if should_stop():
+                    break
+            logs = step.result()
+            if validate is not None:
+                logs |= {f"val_{name}": value for name, value in validate().items()}
+            tell("on_epoch_end", epoch, logs)
+            if should_stop():
+                break
+    finally:
+        network.eval()
+    tell("on_train_end", logs)
+
+
+def _tell(callbacks: Sequence[Callback], event: str, *arguments: Any) -> None:
     for callback in callbacks:
-        callback.on_train_begin()
-    for epoch in range(first_epoch, epochs):
-        network.train()
-        step.reset()
-        for callback in callbacks:
-            callback.on_epoch_begin(epoch)
-        for number, batch in enumerate(batches.epoch(epoch)):
-            for callback in callbacks:
-                callback.on_train_batch_begin(number)
-            step.train(batch)
-            for callback in callbacks:
-                callback.on_train_batch_end(number, LazyLogs(step.result))
-        logs = step.result() | ({f"val_{name}": value for name, value in validate().items()} if validate else {})
-        for callback in callbacks:
-            callback.on_epoch_end(epoch, logs)
-        if should_stop():
-            break
-    for callback in callbacks:
-        callback.on_train_end()
-    network.eval()
+        getattr(callback, event)(*arguments)
 
 
 def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]:
@@ -67,21 +78,30 @@ def answers_and_targets(network: Network, batches: Batches) -> tuple[torch.Tenso
     answers, targets = [], []
     with inference(network):
         for batch in batches.epoch(0):
-            device = next(network.parameters(), batch.inputs).device
-            answers.append(network(batch.inputs.to(device)).cpu())
+            answers.append(answer(network, batch.inputs).cpu())
             targets.append(batch.targets)
     return torch.cat(answers), torch.cat([t for t in targets if t is not None] or [torch.empty(0)])
 
 
 class LazyLogs(Mapping[str, float]):
-    """Logs that are read from the device only when a callback looks."""
+    """Logs that are read from the device only when a callback looks; a context, because later they would be others."""
 
     def __init__(self, read: Callable[[], dict[str, float]]):
-        self._read = read
+        self._read: Callable[[], dict[str, float]] | None = read
         self._logs: dict[str, float] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._read = None
 
     def _now(self) -> dict[str, float]:
         if self._logs is None:
+            if self._read is None:
+                raise SightlineError(
+                    "The logs of a batch are read while its callback runs", fix="Keep dict(logs) instead"
+                )
             self._logs = self._read()
         return self._logs
 
