@@ -489,6 +489,15 @@ def test_an_object_that_gives_its_batches_by_number():
     assert same(weights(model), weights(reference))
 
 
+def test_a_read_only_array_is_taken_without_a_warning():
+    x, y = data(8)
+    x.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small().predict(x)
+        small().fit(x, y, shuffle=False, verbose=0)
+
+
 def test_plain_lists_are_data_too():
     x, y = data(8)
     model, reference = small(), small()

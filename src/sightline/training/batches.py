@@ -164,7 +164,7 @@ def as_inputs(x: Any, value: Value) -> torch.Tensor:
             array = array[..., None]  # grayscale images without their channel axis, as Keras takes them
         expected = value.shape
         received: tuple[int, ...] = array.shape
-        tensor = to_channels_first(torch.from_numpy(np.ascontiguousarray(array)))
+        tensor = to_channels_first(_as_tensor(array))
     else:
         expected, received, tensor = (None, *value.inner_shape), tuple(x.shape), x
     if tuple(tensor.shape[1:]) != value.inner_shape:
@@ -182,9 +182,14 @@ def _transposed(received: tuple[int, ...], expected: tuple[int | None, ...]) -> 
     return None
 
 
+def _as_tensor(array: Any) -> torch.Tensor:
+    """An array as a tensor on the same memory, copied only where it is not contiguous or may not be written."""
+    return torch.from_numpy(np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
+
+
 def as_targets(y: Any) -> torch.Tensor:
     """A batch of targets, laid out as inputs are; floating ones in single precision."""
-    tensor = y if isinstance(y, torch.Tensor) else to_channels_first(torch.from_numpy(np.ascontiguousarray(y)))
+    tensor = y if isinstance(y, torch.Tensor) else to_channels_first(_as_tensor(y))
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
