@@ -297,7 +297,7 @@ def palette_image() -> Image.Image:
     return image
 
 
-def same_as_rgb(path: Path, expected: np.ndarray, *, within: float = 0) -> None:
+def assert_decodes_to(path: Path, expected: np.ndarray, *, within: float = 0) -> None:
     pixels = decode(path, RGB)
     assert pixels.dtype == np.uint8
     assert pixels.shape == RGB.shape
@@ -308,18 +308,18 @@ def same_as_rgb(path: Path, expected: np.ndarray, *, within: float = 0) -> None:
 def test_rgb(tmp_path, suffix):
     pixels = noise(6, 5, 3)
     options = {"lossless": True} if suffix == "webp" else {}
-    same_as_rgb(save(tmp_path, Image.fromarray(pixels), f"x.{suffix}", **options), pixels)
+    assert_decodes_to(save(tmp_path, Image.fromarray(pixels), f"x.{suffix}", **options), pixels)
 
 
 def test_jpeg_is_what_pillow_reads(tmp_path):
     path = save(tmp_path, Image.fromarray(noise(6, 5, 3)), "x.jpg")
-    same_as_rgb(path, np.asarray(Image.open(path)))
+    assert_decodes_to(path, np.asarray(Image.open(path)))
 
 
 def test_grayscale_file_as_rgb_and_as_grayscale(tmp_path):
     pixels = noise(6, 5)
     path = save(tmp_path, Image.fromarray(pixels), "x.png")
-    same_as_rgb(path, np.stack([pixels] * 3, -1))
+    assert_decodes_to(path, np.stack([pixels] * 3, -1))
     np.testing.assert_array_equal(decode(path, GRAY), pixels[..., None])
 
 
@@ -335,7 +335,7 @@ def test_one_bit(tmp_path):
     bits = noise(6, 5) > 127
     path = save(tmp_path, Image.fromarray(bits), "x.png")
     assert Image.open(path).mode == "1"
-    same_as_rgb(path, np.stack([bits * 255] * 3, -1))
+    assert_decodes_to(path, np.stack([bits * 255] * 3, -1))
 
 
 def test_palette(tmp_path):
@@ -343,7 +343,7 @@ def test_palette(tmp_path):
     path = save(tmp_path, image, "x.png")
     assert Image.open(path).mode == "P"
     colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]])
-    same_as_rgb(path, colors[np.asarray(image)])
+    assert_decodes_to(path, colors[np.asarray(image)])
 
 
 @pytest.mark.parametrize("transparency", [2, bytes([255, 128, 0, 64])], ids=["one entry", "alpha by entry"])
@@ -353,14 +353,14 @@ def test_palette_with_transparency(tmp_path, transparency):
     alpha = [255, 255, 0, 255] if transparency == 2 else list(transparency)
     colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]])
     table = np.concatenate([colors, np.array(alpha)[:, None]], 1)
-    same_as_rgb(path, on_white(table[np.asarray(image)]), within=1)
+    assert_decodes_to(path, on_white(table[np.asarray(image)]), within=1)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 def test_rgba_lies_on_white(tmp_path, suffix):
     pixels = noise(6, 5, 4)
     options = {"lossless": True, "exact": True} if suffix == "webp" else {}
-    same_as_rgb(save(tmp_path, Image.fromarray(pixels), f"x.{suffix}", **options), on_white(pixels), within=1)
+    assert_decodes_to(save(tmp_path, Image.fromarray(pixels), f"x.{suffix}", **options), on_white(pixels), within=1)
 
 
 def test_gray_with_alpha_lies_on_white(tmp_path):
@@ -368,7 +368,7 @@ def test_gray_with_alpha_lies_on_white(tmp_path):
     path = save(tmp_path, Image.fromarray(pixels), "x.png")
     assert Image.open(path).mode == "LA"
     expected = on_white(pixels[..., [0, 0, 0, 1]])
-    same_as_rgb(path, expected, within=1)
+    assert_decodes_to(path, expected, within=1)
     np.testing.assert_allclose(decode(path, GRAY), expected[..., :1], atol=1)
 
 
@@ -378,7 +378,7 @@ def test_one_color_is_transparent(tmp_path, mode, key):
     image.putpixel((2, 3), key)
     expected = np.full((6, 5, 3), 50)
     expected[3, 2] = 255
-    same_as_rgb(save(tmp_path, image, "x.png", transparency=key), expected)
+    assert_decodes_to(save(tmp_path, image, "x.png", transparency=key), expected)
 
 
 def test_cmyk_jpeg(tmp_path):
@@ -386,7 +386,7 @@ def test_cmyk_jpeg(tmp_path):
     image = Image.open(path)
     assert image.mode == "CMYK"
     inks = np.asarray(image).astype(float)
-    same_as_rgb(path, (255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255, within=1.01)
+    assert_decodes_to(path, (255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255, within=1.01)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -395,7 +395,7 @@ def test_16_bit_grayscale(tmp_path, suffix):
     values[0, 0], values[0, 1] = 0, 65535
     path = save(tmp_path, Image.fromarray(values), f"x.{suffix}")
     expected = np.round(values / 257)
-    same_as_rgb(path, np.stack([expected] * 3, -1))
+    assert_decodes_to(path, np.stack([expected] * 3, -1))
     np.testing.assert_array_equal(decode(path, GRAY)[..., 0], expected)
 
 
@@ -404,14 +404,14 @@ def test_float_tiff(tmp_path, top):
     values = np.linspace(0, top, 30, dtype=np.float32).reshape(6, 5)
     path = save(tmp_path, Image.fromarray(values), "x.tif")
     assert Image.open(path).mode == "F"
-    same_as_rgb(path, np.stack([np.round(values * (255 / top))] * 3, -1))
+    assert_decodes_to(path, np.stack([np.round(values * (255 / top))] * 3, -1))
 
 
 def test_the_first_frame_of_an_animation(tmp_path):
     first, second = Image.new("RGB", (5, 6), (255, 0, 0)), Image.new("RGB", (5, 6), (0, 0, 255))
     path = save(tmp_path, first, "x.gif", save_all=True, append_images=[second])
     assert Image.open(path).n_frames == 2
-    same_as_rgb(path, np.asarray(first))
+    assert_decodes_to(path, np.asarray(first))
 
 
 TURNS = {  # what a camera that writes this orientation stored, of the upright picture
@@ -442,7 +442,7 @@ def test_exif_orientation(tmp_path, orientation, suffix):
 def test_broken_exif_does_not_cost_the_picture(tmp_path):
     pixels = noise(6, 5, 3)
     path = save(tmp_path, Image.fromarray(pixels), "x.jpg", exif=b"Exif\0\0this is no TIFF header")
-    same_as_rgb(path, np.asarray(Image.open(path)))
+    assert_decodes_to(path, np.asarray(Image.open(path)))
 
 
 @pytest.mark.parametrize("size", [(3, 3), (6, 5), (20, 30), (1, 1), (64, 2)])

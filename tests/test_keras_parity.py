@@ -827,7 +827,6 @@ EXCEPTIONS = {
     "losses.get.loss": "Keras calls it identifier; it is given by position",
     "metrics.get.metric": "Keras calls it identifier; it is given by position",
     "optimizers.get.optimizer": "Keras calls it identifier; it is given by position",
-    "Model.compile.metrics": "no metrics: () for Keras's None",
     "Model.predict.verbose": "predict is quiet unless asked",
 }
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .configurable import Configurable, from_name
-from .errors import ArgumentError, ShapeError, refuse_unknown
+from .errors import ArgumentError, ShapeError
 from .layout import channel_axis
 
 EPSILON = 1e-7  # Keras's
@@ -124,8 +124,15 @@ class Loss(Configurable, abc.ABC):
 class CategoricalCrossentropy(Loss):
     """Cross-entropy with one-hot targets; see `categorical_crossentropy`."""
 
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, **unknown: Any):
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        name: str = "categorical_crossentropy",
+        **unknown: Any,
+    ):
         self._refuse(unknown)
+        super().__init__(name)
         self.from_logits, self.label_smoothing = from_logits, label_smoothing
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
@@ -140,8 +147,9 @@ class CategoricalCrossentropy(Loss):
 class SparseCategoricalCrossentropy(Loss):
     """Cross-entropy with class numbers; see `sparse_categorical_crossentropy`."""
 
-    def __init__(self, from_logits: bool = False, **unknown: Any):
+    def __init__(self, from_logits: bool = False, name: str = "sparse_categorical_crossentropy", **unknown: Any):
         self._refuse(unknown)
+        super().__init__(name)
         self.from_logits = from_logits
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
@@ -156,8 +164,9 @@ class SparseCategoricalCrossentropy(Loss):
 class MeanSquaredError(Loss):
     """The mean squared difference; see `mean_squared_error`."""
 
-    def __init__(self, **unknown: Any):
+    def __init__(self, name: str = "mean_squared_error", **unknown: Any):
         self._refuse(unknown)
+        super().__init__(name)
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return mean_squared_error(y_true, y_pred)
@@ -167,7 +176,8 @@ class FunctionLoss(Loss):
     """A person's own function of (y_true, y_pred) that returns a value for each sample, or one."""
 
     def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], **unknown: Any):
-        refuse_unknown("FunctionLoss", unknown, ["function"])
+        self._refuse(unknown)
+        super().__init__(getattr(function, "__name__", None))
         self.function = function
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:

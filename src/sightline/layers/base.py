@@ -35,9 +35,9 @@ class Layer(Configurable, nn.Module):
     def __init__(
         self,
         *,
+        trainable: bool = True,
         name: str | None = None,
         input_shape: Sequence[int] | None = None,
-        trainable: bool = True,
         **unknown: Any,
     ):
         super().__init__()
