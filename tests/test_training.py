@@ -494,8 +494,8 @@ def test_a_read_only_array_is_taken_without_a_warning():
     x.setflags(write=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        small().predict(x)
-        small().fit(x, y, shuffle=False, verbose=0)
+        assert small().predict(x).shape == (8, 2)
+        assert small().fit(x, y, shuffle=False, verbose=0).epoch == [0]
 
 
 def test_plain_lists_are_data_too():

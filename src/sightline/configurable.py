@@ -7,7 +7,7 @@ refusal of arguments that do not exist. Layers, losses, metrics, optimizers and 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import ArgumentError, choose, refuse_unknown
@@ -24,6 +24,12 @@ def argument_names(kind: type) -> list[str]:
         if not any(p.kind is p.VAR_KEYWORD and p.name == "common" for p in parameters):
             break
     return names
+
+
+def refuse_beyond(function: Callable[..., Any], unknown: Mapping[str, object]) -> None:
+    """Refuse the keywords that a function took as `**unknown`, by its own name and with the ones that it knows."""
+    if unknown:
+        refuse_unknown(function.__qualname__, unknown, inspect.signature(function).parameters)
 
 
 class Configurable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from torch import nn
 
 from . import optimizers
 from .callbacks import Callback, History
+from .configurable import refuse_beyond
 from .console import is_terminal, say, silent
-from .errors import ArgumentError, ModelFileError, SightlineError, refuse_unknown
+from .errors import ArgumentError, ModelFileError, SightlineError
 from .graph import io
 from .graph.build import linear_chain
 from .graph.network import Network
@@ -61,7 +62,7 @@ class Model(Network):
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **unknown: Any) -> None:
         """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function."""
-        refuse_unknown("Model.compile", unknown, ("optimizer", "loss", "metrics"))
+        refuse_beyond(Model.compile, unknown)
         self._compiled = Compiled(optimizer, loss, metrics)
         self.optimizer = self._compiled.optimizer
 
@@ -87,7 +88,7 @@ class Model(Network):
         `batch_size` is 32 for arrays. `verbose`: 0 silent, 1 a bar in a terminal, 2 a line an epoch. `validation_split`
         takes that share from the end of the arrays. `steps_per_epoch` bounds an epoch of an endless generator.
         """
-        refuse_unknown("Model.fit", unknown, _FIT_ARGUMENTS)
+        refuse_beyond(Model.fit, unknown)
         if not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError("epochs is a positive whole number", received=repr(epochs))
         if validation_split:
@@ -135,7 +136,7 @@ class Model(Network):
         **unknown: Any,
     ) -> Any:
         """The loss and metrics on data as `fit` takes it: a list as Keras gives it, or a dict with `return_dict`."""
-        refuse_unknown("Model.evaluate", unknown, ("x", "y", "batch_size", "verbose", "steps", "return_dict"))
+        refuse_beyond(Model.evaluate, unknown)
         batches = as_batches(x, y, self._one_input("evaluate"), batch_size=batch_size, steps=steps)
         logs = loop.evaluate(self, self._step("evaluate"), batches)
         if verbose != 0:
@@ -147,8 +148,7 @@ class Model(Network):
         self, x: Any, batch_size: int | None = None, verbose: str | int = 0, steps: int | None = None, **unknown: Any
     ) -> np.ndarray:
         """What the network answers, as a NumPy array (NHWC where it has places). `x` as `fit` takes it."""
-        refuse_unknown("Model.predict", unknown, ("x", "batch_size", "verbose", "steps"))
-        self._require_built("predict")
+        refuse_beyond(Model.predict, unknown)
         batches = as_batches(x, None, self._one_input("predict"), batch_size=batch_size, steps=steps)
         return to_channels_last(loop.predict(self, batches)).numpy()
 
@@ -187,7 +187,7 @@ class Model(Network):
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, *, metadata: Mapping[str, Any] | None = None) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write the model file (graph, weights, how it was compiled, `metadata`); returns the path written.
 
         A path that asks for a Keras format gets the suffix .sightline instead, with a warning: nothing is written as
@@ -208,7 +208,7 @@ class Model(Network):
                 f"{path} does not hold how {self.name} was compiled: its loss or a metric is your own code",
                 stacklevel=2,
             )
-        extra = {"sightline": __version__, "training": training, "metadata": dict(metadata or self.metadata)}
+        extra = {"sightline": __version__, "training": training, "metadata": self.metadata}
         io.write(self, path, extra, FILE_LAYERS)
         return path
 
@@ -216,9 +216,6 @@ class Model(Network):
     def metadata(self) -> dict[str, Any]:
         """What travels in the model file beside the network: task, class names, preprocessing."""
         return self.__dict__.setdefault("_metadata", {})
-
-
-_FIT_ARGUMENTS = [name for name in Model.fit.__annotations__ if name not in ("unknown", "return")]
 
 
 class Sequential(Model):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ArgumentError, SightlineError, choose, refuse_unknown
+from ..configurable import refuse_beyond
+from ..errors import ArgumentError, SightlineError, choose
 from ..graph.symbolic import Value
 from ..layers import Input
 from ..models import Model
@@ -54,7 +55,7 @@ def create(name: str, input_shape: Sequence[int] | None = None, classes: int | N
 
     Raises ArgumentError for an unknown name or a number of classes below 2, ShapeError for an image that is too small.
     """
-    refuse_unknown("create", unknown, ("name", "input_shape", "classes"))
+    refuse_beyond(create, unknown)
     architecture = find(name)
     classes = architecture.classes if classes is None else classes
     if not isinstance(classes, int) or classes < 2:

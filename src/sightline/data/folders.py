@@ -23,13 +23,13 @@ SPLIT_NAMES = {
 def read_class_folders(folder: str | Path) -> Dataset:
     """The images of a folder by class (alphabetically) and, where the folder has them, by split.
 
-    A folder has splits when it has a training folder and no folder that is not a split. Everything else is one
-    split, "all". Raises DataError, naming the folder, when it is missing, empty, or has fewer than two classes.
+    A folder has splits when it has a training folder, with or without further splits, and no images beside them.
+    Everything else is one split, "all". Raises DataError, naming the folder, when it is missing, empty, or has fewer than two classes.
     """
     root = existing_folder(folder)
     inside = _folders(root)
     roots = _split_folders(root, inside) or {"all": root}
-    by_class = {split: {child.name: _images(child) for child in _folders(at)} for split, at in roots.items()}
+    by_class = {split: {child.name: list_images(child) for child in _folders(at)} for split, at in roots.items()}
     classes = sorted({name for folders in by_class.values() for name, paths in folders.items() if paths})
     _require_classes(root, classes, inside)
     if "train" in by_class:
@@ -58,8 +58,10 @@ def _split_folders(root: Path, inside: list[Path]) -> dict[str, Path]:
             )
         if split is not None:
             found[split] = child
-    others = [child.name for child in inside if child not in found.values() and _images(child)]
-    if "train" not in found or (len(found) == 1 and others):
+    if "train" not in found:
+        return {}
+    others = [child.name for child in inside if child not in found.values() and list_images(child)]
+    if len(found) == 1 and others:
         return {}
     if others:
         raise DataError(
@@ -87,11 +89,6 @@ def _holds_runs(folder: Path) -> bool:
     return next(folder.glob("*/*/weights/*.sightline"), None) is not None
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, in order."""
-    return _images(folder)
-
-
 def _folders(root: Path) -> list[Path]:
     try:
         children = sorted(root.iterdir())
@@ -100,7 +97,8 @@ def _folders(root: Path) -> list[Path]:
     return [c for c in children if c.is_dir() and not _is_hidden(c.name) and not _holds_runs(c)]
 
 
-def _images(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
+    """Every image file below a folder, in order."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not _is_hidden(name)]

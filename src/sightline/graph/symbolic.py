@@ -25,7 +25,7 @@ PROBE_BATCH = 2
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One use of one layer. `arguments` is (args, kwargs), in which tensors are `Value`s."""
+    """One use of one layer; where its arguments are tensors they are `Value`s."""
 
     layer: nn.Module
     args: tuple[Any, ...] = ()

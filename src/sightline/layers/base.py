@@ -26,8 +26,8 @@ class Layer(Configurable, nn.Module):
     """The base of all layers.
 
     `name`: unique in a model; counted there when not given. `input_shape`: (H, W, C) without the batch, on the first
-    layer of a Sequential. `trainable=False` freezes the weights. A subclass gives `forward` (tensors NCHW or (N, features)) and, where it has weights,
-    `build`. It keeps each constructor argument as an attribute of the same name.
+    layer of a Sequential. `trainable=False` freezes the weights. A subclass gives `forward` (tensors NCHW or
+    (N, features)) and, where it has weights, `build`. It keeps each constructor argument as an attribute of the same name.
     """
 
     foreign = False  # True where forward is someone else's code

@@ -11,7 +11,7 @@ import yaml
 
 from ..files import write_text
 from ..measure.summary import Summary, summarize
-from ..models import load_model
+from ..models import Model
 from ..runs.folder import RunFolder, read_json, read_results
 from ..runs.settings import SETTING_NAMES, Settings
 from ..tasks import Measures
@@ -52,9 +52,9 @@ class Page:
         return max(counts) / sum(counts)
 
 
-def write_report(folder: RunFolder) -> Path:
-    """Write the report of a finished run from its own files; returns its path. Raises RunError for a run that is not whole."""
-    folder.require(folder.config, folder.data, folder.environment, folder.results, folder.evaluation, folder.best)
+def write_report(folder: RunFolder, model: Model) -> Path:
+    """Write the report of a finished run, whose model this is, from its own files; returns its path. Raises RunError for a run that is not whole."""
+    folder.require(folder.config, folder.data, folder.environment, folder.results, folder.evaluation)
     settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
     page = Page(
         name=folder.path.name,
@@ -63,7 +63,7 @@ def write_report(folder: RunFolder) -> Path:
         history=read_results(folder.results),
         data=read_json(folder.data),
         environment=read_json(folder.environment),
-        summary=summarize(load_model(folder.best)),
+        summary=summarize(model),
         curves=_embedded(folder.curves),
         picture=_embedded(folder.picture),
     )

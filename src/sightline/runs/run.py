@@ -129,7 +129,7 @@ class Run:
         """Write report.html anew from the run's files; returns its path."""
         from ..report.page import write_report
 
-        return write_report(self.folder)
+        return write_report(self.folder, self.model)
 
 
 def expand(paths: Sequence[str | Path]) -> list[Path]:

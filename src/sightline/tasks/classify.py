@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..data.folders import read_class_folders
-from ..metrics import Accuracy, Metric, TopKCategoricalAccuracy, wilson_interval
+from ..metrics import (
+    Accuracy,
+    Metric,
+    TopKCategoricalAccuracy,
+    sparse_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+    wilson_interval,
+)
 from ..plots import draw_confusion
 from ..structures import Dataset, Prediction
 from .base import Headline, Measures, Task
@@ -30,12 +38,12 @@ class Classify(Task):
 
     def measure(self, split: str, answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Measures:
         n = len(targets)
-        share = float((answers.argmax(1) == targets).mean())
-        headlines = [Headline("accuracy", share, wilson_interval(share, n))]
+        truth, said = torch.from_numpy(targets), torch.from_numpy(answers)
+        right = {"accuracy": sparse_categorical_accuracy(truth, said)}
         if k := top_k(len(classes)):
-            own = answers[np.arange(n), targets]
-            within = float(((answers > own[:, None]).sum(1) < k).mean())
-            headlines.append(Headline(f"top-{k} accuracy", within, wilson_interval(within, n)))
+            right[f"top-{k} accuracy"] = sparse_top_k_categorical_accuracy(truth, said, k)
+        shares = {name: float(values.double().mean()) for name, values in right.items()}
+        headlines = [Headline(name, share, wilson_interval(share, n)) for name, share in shares.items()]
         confusion = np.zeros((len(classes), len(classes)), int)
         np.add.at(confusion, (targets, answers.argmax(1)), 1)
         return Measures(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from ..layers.activations import logits_of
 from ..losses import Loss
 from ..metrics import Mean, Metric
 from ..optimizers import Optimizer
+from ..rewrite import output_node
 from .batches import Batch
 
 
@@ -81,6 +81,6 @@ def answer(network: Network, inputs: torch.Tensor) -> torch.Tensor:
 
 def _ends_in_activation(network: Network) -> bool:
     """Whether the output comes from a layer that may well give probabilities."""
-    result: Any = network.graph.output_node().args[0]
-    layer = layer_of(network, result) if hasattr(result, "op") else None
+    node = output_node(network)
+    layer = None if node is None else layer_of(network, node)
     return getattr(layer, "activation", "unknown") is not None
