@@ -1,7 +1,8 @@
 """One convention for everything that a person configures: an attribute for each constructor argument, of its name.
 
 From it follow `get_config` (what a model file stores), equality of what is loaded with what was saved, and the
-refusal of arguments that do not exist. Layers, losses, metrics, optimizers and callbacks all keep to it.
+refusal of arguments that do not exist. Layers, initializers, regularizers, losses, metrics, optimizers, schedules and
+callbacks all keep to it, and one may hold another: `as_plain` and `from_plain` are their way into JSON and back.
 """
 
 from __future__ import annotations
@@ -44,6 +45,35 @@ class Configurable:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"
+
+
+def as_plain(value: Any) -> Any:
+    """A configuration as JSON has it: a Configurable becomes {"class": its name, "config": its arguments}.
+
+    Raises ArgumentError for a function or class, which no file can hold.
+    """
+    if isinstance(value, Configurable):
+        return {"class": type(value).__name__, "config": as_plain(value.get_config())}
+    if callable(value):
+        name = getattr(value, "__name__", type(value).__name__)
+        raise ArgumentError(f"The function {name} cannot be kept in a file", fix="Give the name of a known one instead")
+    if isinstance(value, Mapping):
+        return {key: as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers and arrays
+
+
+def from_plain(value: Any, kinds: Mapping[str, type[Configurable]]) -> Any:
+    """The inverse of `as_plain`; makes only what `kinds` holds. Raises ArgumentError with the nearest names otherwise."""
+    if isinstance(value, dict) and value.keys() == {"class", "config"}:
+        kind = kinds[choose("class", value["class"], kinds)]
+        return kind(**from_plain(value["config"], kinds))
+    if isinstance(value, dict):
+        return {key: from_plain(item, kinds) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_plain(item, kinds) for item in value]
+    return value
 
 
 def from_name(what: str, given: Any, known: Mapping[str, type], base: type) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import losses, metrics, optimizers
-from ..configurable import Configurable
+from ..configurable import Configurable, as_plain, from_plain
 
 
 class Compiled:
@@ -34,18 +34,12 @@ class Compiled:
         parts = [self.optimizer, *([self.loss] if self.loss else []), *self.metrics]
         if any(_KINDS.get(type(part).__name__) is not type(part) for part in parts):
             return None
-        loss = None if self.loss is None else _row(self.loss)
-        return {"optimizer": _row(self.optimizer), "loss": loss, "metrics": [_row(m) for m in self.metrics]}
+        return as_plain({"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics})
 
     @staticmethod
     def arguments(description: dict[str, Any]) -> dict[str, Any]:
         """The inverse of `describe`, as arguments of `compile`. Raises KeyError or TypeError where it is not that."""
-        loss = description["loss"]
-        return {
-            "optimizer": _from_row(description["optimizer"]),
-            "loss": None if loss is None else _from_row(loss),
-            "metrics": [_from_row(row) for row in description["metrics"]],
-        }
+        return {name: from_plain(description[name], _KINDS) for name in ("optimizer", "loss", "metrics")}
 
 
 def _make_names_distinct(several: list[metrics.Metric]) -> None:
@@ -60,11 +54,3 @@ def _make_names_distinct(several: list[metrics.Metric]) -> None:
 _KINDS: dict[str, type[Configurable]] = {
     kind.__name__: kind for known in (optimizers.OPTIMIZERS, losses.LOSSES, metrics.METRICS) for kind in known.values()
 }
-
-
-def _row(part: Configurable) -> dict[str, Any]:
-    return {"class": type(part).__name__, "config": part.get_config()}
-
-
-def _from_row(row: dict[str, Any]) -> Configurable:
-    return _KINDS[row["class"]](**row["config"])
