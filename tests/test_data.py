@@ -27,6 +27,7 @@ from sightline.data.splits import with_splits
 from sightline.errors import DataError
 from sightline.layers import Input
 from sightline.structures import Dataset, ImageSpec, Problem, Sample
+from sightline.training.ports import Ports
 
 RGB = ImageSpec(6, 5, 3)
 GRAY = ImageSpec(6, 5, 1)
@@ -543,15 +544,20 @@ def numbered(folder: Path, n: int, classes: int = 3) -> list[Sample]:
     return [Sample(put(folder / f"{i:03d}.png", (i, i, i)), i % classes) for i in range(n)]
 
 
+def one_input(shape):
+    """The ports of a network that takes one image and gives one answer."""
+    return Ports({"pixels": Input(shape)}, ("answer",))
+
+
 def epoch_of(images, number: int = 0, *, batch_size: int = 8, workers: int = 2, seed: int | None = 0, channels=3):
     """(pixels, targets) of an epoch's batches."""
-    batches = ImageBatches(images, Input((6, 5, channels)), batch_size, workers, seed=seed)
+    batches = ImageBatches(images, one_input((6, 5, channels)), batch_size, workers, seed=seed)
     return list(batches.epoch(number))
 
 
 def order(batches) -> list[int]:
     """Which images came, as their gray says."""
-    return [int(value) for batch in batches for value in batch.inputs[:, 0, 0, 0]]
+    return [int(value) for batch in batches for value in batch.inputs[0][:, 0, 0, 0]]
 
 
 def test_unreadable_images_are_problems_and_left_out(tmp_path):
@@ -603,7 +609,7 @@ def test_the_last_batch_may_be_smaller(tmp_path, batch_size):
     sizes = [batch.size for batch in batches]
     assert sum(sizes) == 20
     assert set(sizes[:-1]) <= {batch_size}
-    assert len(batches) == ImageBatches(images, Input((6, 5, 3)), batch_size, 1).steps
+    assert len(batches) == ImageBatches(images, one_input((6, 5, 3)), batch_size, 1).steps
     assert sorted(order(batches)) == list(range(20))
 
 
@@ -614,14 +620,14 @@ def test_batches_are_float_pixels_channels_last(tmp_path, spec, channels):
     images, _ = read_images(samples, spec, 2)
     batches = epoch_of(images, batch_size=5, seed=None, channels=channels)
     for batch in batches:
-        assert batch.inputs.dtype == torch.float32
-        assert batch.inputs.shape == (batch.size, channels, 6, 5)
-        assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
-        assert batch.targets.dtype == torch.int64
-    together = torch.cat([batch.inputs for batch in batches]).permute(0, 2, 3, 1).numpy()
+        assert batch.inputs[0].dtype == torch.float32
+        assert batch.inputs[0].shape == (batch.size, channels, 6, 5)
+        assert batch.inputs[0].is_contiguous(memory_format=torch.channels_last)
+        assert batch.targets[0].dtype == torch.int64
+    together = torch.cat([batch.inputs[0] for batch in batches]).permute(0, 2, 3, 1).numpy()
     np.testing.assert_array_equal(together, np.stack([decode(s.path, spec) for s in samples]))
     assert together.max() > 200
-    assert torch.cat([batch.targets for batch in batches]).tolist() == [i % 2 for i in range(12)]
+    assert torch.cat([batch.targets[0] for batch in batches]).tolist() == [i % 2 for i in range(12)]
 
 
 def test_memory_and_workers_change_nothing(tmp_path, monkeypatch):
@@ -639,18 +645,18 @@ def test_memory_and_workers_change_nothing(tmp_path, monkeypatch):
         assert other_problems == problems
         assert len(other_batches) == len(batches)
         for batch, other in zip(batches, other_batches, strict=True):
-            assert torch.equal(batch.inputs, other.inputs)
-            assert torch.equal(batch.targets, other.targets)
+            assert torch.equal(batch.inputs[0], other.inputs[0])
+            assert torch.equal(batch.targets[0], other.targets[0])
 
 
 def test_an_epoch_may_be_left_in_the_middle(tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "MEMORY_SHARE", 0)
     images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
-    batches = ImageBatches(images, Input((6, 5, 3)), 4, 2, seed=0)
+    batches = ImageBatches(images, one_input((6, 5, 3)), 4, 2, seed=0)
     began = batches.epoch(0)
     first = next(began)
     began.close()
-    assert torch.equal(next(batches.epoch(0)).inputs, first.inputs)
+    assert torch.equal(next(batches.epoch(0)).inputs[0], first.inputs[0])
 
 
 def test_free_memory_is_a_number_of_bytes():

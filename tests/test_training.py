@@ -189,7 +189,7 @@ def test_softmax_and_crossentropy_are_computed_from_logits():
     model = sl.Sequential([layers.Dense(2, activation="softmax", use_bias=False, input_shape=(1,))])
     with torch.no_grad():
         model.layers[0].weight.copy_(torch.tensor([[1000.0], [-1000.0]]))
-    model.compile(sl.optimizers.SGD(0.0), "categorical_crossentropy", ["accuracy"])
+    model.compile(sl.optimizers.SGD(0.0), "categorical_crossentropy", metrics=["accuracy"])
     x, y = np.ones((3, 1)), np.array([[0.0, 1.0]] * 3)
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(2000)
     assert model.fit(x, y, verbose=0).history["loss"] == [pytest.approx(2000)]
@@ -238,7 +238,7 @@ def test_a_person_s_own_loss_and_metric():
         return (y_true - y_pred).abs().mean(-1)
 
     model = sl.Sequential([layers.Dense(2, input_shape=(3,))])
-    model.compile("sgd", distance, [distance])
+    model.compile("sgd", distance, metrics=[distance])
     history = model.fit(np.ones((8, 3)), np.zeros((8, 2)), epochs=2, verbose=0).history
     assert history["loss"] == pytest.approx(history["distance"])
 
@@ -325,17 +325,17 @@ def test_what_is_printed_in_a_pipe(capsys):
         (lambda m, x, y: m.fit(x), "no targets"),
         (lambda m, x, y: m.fit(iter([(x, y)]), epochs=2), "steps_per_epoch"),
         (lambda m, x, y: m.fit([]), "empty"),
-        (lambda m, x, y: m.fit([(x, y, y)]), "inputs, targets"),
+        (lambda m, x, y: m.fit([(x, y, y, y)]), "inputs, targets"),
         (lambda m, x, y: m.fit([(x, y)], y), "Leave y out"),
         (lambda m, x, y: m.fit(None), "Cannot train on this"),
-        (lambda m, x, y: m.fit(x, y, class_weight={0: 1.0}), "class_weight"),
+        (lambda m, x, y: m.fit(x, y, class_weight={0: 1.0}, sample_weight=np.ones(len(x))), "not both"),
         (lambda m, x, y: m.fit(x, y, epochs=0), "epochs"),
         (lambda m, x, y: m.fit(x, y, batch_size=0), "batch_size"),
         (lambda m, x, y: m.fit(x, y, validation_split=1.5), "share"),
         (lambda m, x, y: m.fit(np.array([["a"] * 4] * 64), y), "numbers"),
         (lambda m, x, y: m.compile("adamm", "mse"), '"adam"'),
         (lambda m, x, y: m.compile("adam", "mean_square_error"), '"mean_squared_error"'),
-        (lambda m, x, y: m.compile("adam", "mse", ["acuracy"]), '"accuracy"'),
+        (lambda m, x, y: m.compile("adam", "mse", metrics=["acuracy"]), '"accuracy"'),
         (lambda m, x, y: m.compile(sl.optimizers.Adam(learning_rate=-1)), "learning_rate"),
         (lambda m, x, y: sl.optimizers.Adam(lr=0.1), "'lr'"),
         (lambda m, x, y: m.compile("adam", "mse", jit_compile=True), "jit_compile"),

@@ -11,29 +11,59 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import activations as activations
     from . import callbacks as callbacks
+    from . import initializers as initializers
     from . import layers as layers
     from . import losses as losses
     from . import measure as measure
     from . import metrics as metrics
     from . import models as models
     from . import optimizers as optimizers
+    from . import preprocessing as preprocessing
+    from . import regularizers as regularizers
     from . import rewrite as rewrite
     from . import utils as utils
     from .architectures import create as create
     from .architectures import list_models as list_models
     from .errors import SightlineError as SightlineError
+    from .initializers import Initializer as Initializer
     from .layers import Input as Input
+    from .layers import Layer as Layer
+    from .losses import Loss as Loss
+    from .metrics import Metric as Metric
     from .models import Model as Model
     from .models import Sequential as Sequential
     from .models import load as load
+    from .optimizers import Optimizer as Optimizer
+    from .regularizers import Regularizer as Regularizer
     from .runs import Run as Run
     from .runs import train as train
 
-_MODULES = ("callbacks", "layers", "losses", "measure", "metrics", "models", "optimizers", "rewrite", "utils")
+_MODULES = (
+    "activations",
+    "callbacks",
+    "initializers",
+    "layers",
+    "losses",
+    "measure",
+    "metrics",
+    "models",
+    "optimizers",
+    "preprocessing",
+    "regularizers",
+    "rewrite",
+    "utils",
+)
 _NAMES = {
+    "Initializer": "initializers",
     "Input": "layers",
+    "Layer": "layers",
+    "Loss": "losses",
+    "Metric": "metrics",
     "Model": "models",
+    "Optimizer": "optimizers",
+    "Regularizer": "regularizers",
     "Run": "runs",
     "Sequential": "models",
     "SightlineError": "errors",
@@ -51,9 +81,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in _NAMES:
         return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
-    from .errors import did_you_mean
+    from .keras_only import missing
 
-    raise AttributeError(f"sightline has no {name!r}. {did_you_mean(name, __all__)}")
+    raise missing("", name, __all__)
 
 
 def __dir__() -> list[str]:

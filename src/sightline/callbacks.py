@@ -17,6 +17,7 @@ import numpy as np
 from .configurable import Configurable
 from .console import say
 from .errors import ArgumentError, choose, did_you_mean
+from .keras_only import missing
 
 if TYPE_CHECKING:
     from .models import Model
@@ -203,3 +204,7 @@ class LearningRateScheduler(Callback):
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, float] | None = None) -> None:
         if logs is not None:
             logs["learning_rate"] = self.model.optimizer.learning_rate
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("callbacks", name, globals())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import ArgumentError, choose, refuse_unknown
+from .keras_only import hint_for
 
 
 def argument_names(kind: type) -> list[str]:
@@ -83,6 +84,9 @@ def from_name(what: str, given: Any, known: Mapping[str, type], base: type) -> A
     if isinstance(given, type) and issubclass(given, base):
         return given()
     if isinstance(given, str):
+        hint = None if given in known else hint_for({"loss": "losses"}.get(what, f"{what}s"), given)
+        if hint is not None:
+            raise ArgumentError(f"Keras's {what} {given!r} is not here", fix=hint)
         return known[choose(what, given, known)]()
     raise ArgumentError(
         f"Cannot use this as {what}",

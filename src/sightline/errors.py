@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from .keras_only import ARGUMENTS, HONOURED
+
 
 class SightlineError(Exception):
     """The base of all errors that are the input's and not the program's."""
@@ -71,13 +73,23 @@ def choose(what: str, name: object, known: Mapping[str, object] | Iterable[str])
 
 
 def refuse_unknown(where: str, unknown: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise if `unknown` holds any keyword: nothing that a person asks for is silently ignored."""
+    """Raise if `unknown` holds any keyword: nothing that a person asks for is silently ignored.
+
+    What asks for nothing else than Sightline does anyway passes: data_format="channels_last".
+    """
+    unknown = {
+        name: value
+        for name, value in unknown.items()
+        if not any(type(value) is type(v) and value == v for v in HONOURED.get(name, ()))
+    }
     if not unknown:
         return
     known = [k for k in known if k not in ("self", "unknown", "common")]
     name = next(iter(unknown))
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f'Did you mean "{near[0]}"? ' if near else ""
+    hint = f'Did you mean "{near[0]}"?' if near else ""
+    if name in ARGUMENTS:
+        hint = f"{ARGUMENTS[name]}."
     raise ArgumentError(
-        f"{where} does not support the argument {name!r}", fix=f"{hint}It takes: {', '.join(known) or 'none'}."
+        f"{where} does not support the argument {name!r}", fix=f"{hint} It takes: {', '.join(known) or 'none'}.".strip()
     )

@@ -59,3 +59,33 @@ def channel_axis(rank: int) -> int:
 def channels_of(inner: Sequence[int]) -> int:
     """The channels (features) of a tensor's shape without the batch."""
     return inner[channel_axis(len(inner) + 1) - 1]
+
+
+def kernel_to_keras(weight: torch.Tensor) -> torch.Tensor:
+    """A weight in Keras's layout, as a view: (out, in, height, width) -> (height, width, in, out), (out, in) -> (in, out)."""
+    if weight.ndim == 4:
+        return weight.permute(2, 3, 1, 0)
+    return weight.mT if weight.ndim == 2 else weight
+
+
+def kernel_from_keras(weight: torch.Tensor) -> torch.Tensor:
+    """The inverse of `kernel_to_keras`."""
+    if weight.ndim == 4:
+        return weight.permute(3, 2, 0, 1)
+    return weight.mT if weight.ndim == 2 else weight
+
+
+def broadcast_to_inner(vector: torch.Tensor, axes: Sequence[int], rank: int) -> torch.Tensor:
+    """A tensor that has the sizes of a person's `axes` (sorted), shaped to meet an inner tensor of `rank`."""
+    sizes = dict(zip(axes, vector.shape, strict=True))
+    return to_channels_first(vector.reshape([sizes.get(axis, 1) for axis in range(rank)]))
+
+
+def depthwise_kernel(weight: torch.Tensor) -> torch.Tensor:
+    """(depth_multiplier, C, height, width) as torch's grouped convolution takes it: (C * depth_multiplier, 1, height, width)."""
+    return weight.transpose(0, 1).flatten(0, 1).unsqueeze(1)
+
+
+def reorder(batch: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+    """A tensor with a person's axes in another order; `axes` name the old ones, the batch (0) first."""
+    return to_channels_first(to_channels_last(batch).permute(*axes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from .graph import io
 from .graph.build import linear_chain
 from .graph.network import Network
 from .graph.symbolic import Value
+from .keras_only import missing
 from .layers import FILE_LAYERS, Input, InputLayer, Layer
 from .layers.base import checked_shape
 from .layout import person_shape, to_channels_last
 from .measure.summary import summarize
 from .training import loop
-from .training.batches import as_batches, as_pair, split_off
+from .training.batches import as_batches, as_triple, split_off
 from .training.compiled import Compiled
+from .training.ports import ports_of
 from .training.progress import EpochProgress, as_text
 from .training.step import Step
 from .version import __version__
@@ -60,11 +62,26 @@ class Model(Network):
 
     # --- training ----------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **unknown: Any) -> None:
-        """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function."""
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **unknown: Any,
+    ) -> None:
+        """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function.
+
+        A model with several outputs takes a loss, `loss_weights` and metrics for each: a list in their order, or a dict
+        by the names of their layers; one loss alone serves all. `weighted_metrics` see the sample weights.
+        """
         refuse_beyond(Model.compile, unknown)
-        self._compiled = Compiled(optimizer, loss, metrics)
-        self.optimizer = self._compiled.optimizer
+        parts = {"loss_weights": loss_weights, "weighted_metrics": weighted_metrics}
+        compiled = Compiled(optimizer, loss, metrics, **parts)
+        if self.built:
+            compiled.goals(ports_of(self).outputs)
+        self._compiled, self.optimizer = compiled, compiled.optimizer
 
     def fit(
         self,
@@ -77,32 +94,44 @@ class Model(Network):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         **unknown: Any,
     ) -> History:
-        """Train on arrays (NHWC), tensors (NCHW) or an iterable of batches (x, y); returns the `History`.
+        """Train on arrays (NHWC), tensors (NCHW) or an iterable of batches (x, y) or (x, y, weights); returns the `History`.
 
-        `batch_size` is 32 for arrays. `verbose`: 0 silent, 1 a bar in a terminal, 2 a line an epoch. `validation_split`
-        takes that share from the end of the arrays. `steps_per_epoch` bounds an epoch of an endless generator.
+        With several inputs or outputs `x` and `y` are lists, or dicts by the names of their layers. `batch_size` is 32
+        for arrays. `verbose`: 0 silent, 1 a bar in a terminal, 2 a line an epoch. `validation_split` takes that share
+        from the end of the arrays. `class_weight` maps class numbers to weights, `sample_weight` has one for each
+        sample (or place); they weigh the loss and the `weighted_metrics`. `steps_per_epoch` bounds an epoch of an
+        endless generator. `validation_freq`: after every so many epochs, or after those listed (from 1).
         """
         refuse_beyond(Model.fit, unknown)
         if not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError("epochs is a positive whole number", received=repr(epochs))
-        if validation_split:
-            x, y, validation_data = split_off(x, y, validation_split, validation_data)
+        data: tuple[Any, Any, Any] = (x, y, sample_weight)
         self._build_for(x)
-        value = self._one_input("fit")
+        self._require_built("fit")
+        ports = ports_of(self)
+        held_back = None if validation_data is None else as_triple(validation_data, ports)
+        if validation_split:
+            if held_back is not None:
+                raise ArgumentError("Give validation_split or validation_data, not both")
+            data, held_back = split_off(data, validation_split)
         step = self._step("fit", update=True)
-        batches = as_batches(x, y, value, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch)
+        batches = as_batches(
+            data, ports, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch, class_weight=class_weight
+        )
         validate = None
-        if validation_data is not None:
-            vx, vy = as_pair(validation_data)
-            size = validation_batch_size or (batch_size if vy is not None else None)
-            held_back = as_batches(vx, vy, value, batch_size=size, steps=validation_steps)
-            validate = partial(loop.evaluate, self, self._step("fit"), held_back)
+        if held_back is not None:
+            size = validation_batch_size or (batch_size if held_back[1] is not None else None)
+            validation = as_batches(held_back, ports, batch_size=size, steps=validation_steps)
+            validate = partial(loop.evaluate, self, self._step("fit"), validation)
         history = History()
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
         tell = say if verbose else silent
@@ -120,7 +149,7 @@ class Model(Network):
                 epochs=epochs,
                 first_epoch=initial_epoch,
                 callbacks=everyone,
-                validate=validate,
+                validate=_in_epochs(validation_freq, validate),
                 should_stop=lambda: self.stop_training,
             )
         return history
@@ -131,13 +160,15 @@ class Model(Network):
         y: Any = None,
         batch_size: int | None = None,
         verbose: str | int = "auto",
+        sample_weight: Any = None,
         steps: int | None = None,
         return_dict: bool = False,
         **unknown: Any,
     ) -> Any:
         """The loss and metrics on data as `fit` takes it: a list as Keras gives it, or a dict with `return_dict`."""
         refuse_beyond(Model.evaluate, unknown)
-        batches = as_batches(x, y, self._one_input("evaluate"), batch_size=batch_size, steps=steps)
+        self._require_built("evaluate")
+        batches = as_batches((x, y, sample_weight), ports_of(self), batch_size=batch_size, steps=steps)
         logs = loop.evaluate(self, self._step("evaluate"), batches)
         if verbose != 0:
             say(as_text(logs))
@@ -146,20 +177,20 @@ class Model(Network):
 
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: str | int = 0, steps: int | None = None, **unknown: Any
-    ) -> np.ndarray:
-        """What the network answers, as a NumPy array (NHWC where it has places). `x` as `fit` takes it."""
-        refuse_beyond(Model.predict, unknown)
-        batches = as_batches(x, None, self._one_input("predict"), batch_size=batch_size, steps=steps)
-        return to_channels_last(loop.predict(self, batches)).numpy()
+    ) -> Any:
+        """What the network answers, as a NumPy array (NHWC where it has places). `x` as `fit` takes it.
 
-    def _one_input(self, what: str) -> Value:
-        self._require_built(what)
-        if len(self.inputs) != 1 or len(self.outputs) != 1:
-            raise ArgumentError(
-                f"{self.name} has {len(self.inputs)} inputs and {len(self.outputs)} outputs; {what} takes one of each",
-                fix="Call the model on tensors in a loop of your own",
-            )
-        return self.inputs[0]
+        With several outputs, a list of arrays, or a dict where the model's outputs are one.
+        """
+        refuse_beyond(Model.predict, unknown)
+        self._require_built("predict")
+        batches = as_batches((x, None, None), ports_of(self), batch_size=batch_size, steps=steps)
+        said = loop.predict(self, batches)
+        if isinstance(said, dict):
+            return {name: to_channels_last(part).numpy() for name, part in said.items()}
+        if isinstance(said, list):
+            return [to_channels_last(part).numpy() for part in said]
+        return to_channels_last(said).numpy()
 
     def _build_for(self, x: Any) -> None:
         """Give a network that does not know its input yet the shape of the data; only Sequential has such."""
@@ -179,11 +210,12 @@ class Model(Network):
             raise SightlineError(f"{self.name} {state}, which {what} needs", fix="Call model.compile(optimizer, loss)")
         if update and not any(p.requires_grad for p in self.parameters()):
             raise SightlineError(f"{self.name} has no weights to train", fix="Set trainable = True on some layer")
+        outputs = ports_of(self).outputs
         if not update:
-            return Step(self, compiled.loss, compiled.fresh_metrics())
+            return Step(self, compiled.goals(outputs, fresh=True))
         if not self.optimizer.is_bound_to(self.parameters()):
             self.optimizer.bind(self.parameters())
-        return Step(self, compiled.loss, compiled.metrics, self.optimizer)
+        return Step(self, compiled.goals(outputs), self.optimizer)
 
     # --- files -------------------------------------------------------------------------------------------------
 
@@ -288,6 +320,18 @@ def _shape_given_by(layer: Any) -> tuple[int, ...] | None:
     return layer.input_shape
 
 
+def _in_epochs(frequency: int | Sequence[int], validate: Callable[[], Any] | None) -> Callable[[int], Any]:
+    """Validation in those epochs (counted from 0) that `validation_freq` names."""
+    every = isinstance(frequency, int) and not isinstance(frequency, bool)
+    if (not every and not isinstance(frequency, Sequence)) or (every and frequency < 1):  # type: ignore[operator]
+        raise ArgumentError("validation_freq is a positive whole number, or a list of epochs", received=repr(frequency))
+
+    def asked_for(epoch: int) -> bool:
+        return (epoch + 1) % frequency == 0 if every else epoch + 1 in frequency  # type: ignore[operator]
+
+    return lambda epoch: validate() if validate is not None and asked_for(epoch) else None
+
+
 def load_model(path: str | Path) -> Model:
     """The model in a file that `save` wrote: ready to predict, to evaluate and to train on. Runs no code from the file.
 
@@ -315,3 +359,12 @@ def load_model(path: str | Path) -> Model:
 
 
 load = load_model
+
+
+def save_model(model: Model, filepath: str | Path) -> Path:
+    """`model.save(filepath)`."""
+    return model.save(filepath)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("models", name, globals())

@@ -1,38 +1,113 @@
-"""Optimizers by Keras's names, defaults and arithmetic, on torch's fused kernels where the two agree.
+"""Optimizers by Keras's names, defaults and arithmetic, on torch's fused and multi-tensor kernels.
 
 An optimizer is made without parameters (`Adam(1e-3)`) and bound to a network's when it is compiled or first fitted.
-`learning_rate` may be set at any time.
+Each update clips the gradients, decays the weights and then follows the rule of its kind, in Keras's order.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from . import schedules as schedules
 from .configurable import Configurable, from_name
 from .errors import ArgumentError, SightlineError
+from .graph.build import snake_case
+from .keras_only import missing
+from .schedules import ABOVE_0, AT_LEAST_0, LearningRateSchedule, Range, check_numbers, is_number
+
+TO_1: Range = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
+BELOW_1: Range = ("a number >= 0 and below 1", lambda value: 0 <= value < 1)
+
+LearningRate = float | LearningRateSchedule | Callable[[], float]
+Tensors = list[torch.Tensor]
 
 
 class Optimizer(Configurable, abc.ABC):
-    """The base: holds the rate, makes torch's optimizer when bound, and puts Keras's arithmetic into each step."""
+    """The base: the learning rate, clipping, weight decay and the state of each parameter.
 
-    learning_rate: float
-    _parameters: list[nn.Parameter] | None = None
-    _torch: torch.optim.Optimizer | None = None
+    `learning_rate`: a number, a schedule of the updates so far, or a function without arguments.
+    `weight_decay`: before each update a weight loses rate * weight_decay of itself (Loshchilov & Hutter, 2019).
+    At most one of: `clipnorm`, the most that the norm of one gradient may be; `clipvalue`, of one of its elements;
+    `global_clipnorm`, of all gradients as one vector.
+    `iterations` counts the updates.
+    """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+        **unknown: Any,
+    ):
+        self._refuse(unknown)
+        self._rate = self._checked_rate(learning_rate)
+        self.weight_decay, self.name = weight_decay, name or snake_case(type(self).__name__)
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.iterations = 0
+        self._parameters: Tensors | None = None
+        self._undecayed: Tensors = []
+        self._state: dict[str, dict[torch.Tensor, torch.Tensor]] = {}
+        if weight_decay is not None:
+            check_numbers(self, AT_LEAST_0, "weight_decay")
+        clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, name) is not None]
+        check_numbers(self, ABOVE_0, *clips)
+        if len(clips) > 1:
+            raise ArgumentError(
+                f"{type(self).__name__}: gradients are clipped in one way",
+                expected="one of clipnorm, clipvalue and global_clipnorm",
+                received=" and ".join(clips),
+            )
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update. Raises ArgumentError when a schedule or function gives none."""
+        if isinstance(self._rate, float):
+            return self._rate
+        rate = self._rate(self.iterations) if isinstance(self._rate, LearningRateSchedule) else self._rate()
+        if not is_number(rate) or rate < 0:
+            raise ArgumentError(
+                f"{self._rate!r} gave no learning rate", expected=schedules.AT_LEAST_0[0], received=repr(rate)
+            )
+        return float(rate)
+
+    @learning_rate.setter
+    def learning_rate(self, rate: LearningRate) -> None:
+        if not callable(rate) and not isinstance(self._rate, float):
+            raise ArgumentError(
+                f"The learning rate of this {type(self).__name__} follows {self._rate!r} and cannot be set to {rate!r}",
+                fix="Make the optimizer with a number as learning_rate, or set another schedule",
+            )
+        self._rate = self._checked_rate(rate)
+
+    def _checked_rate(self, rate: Any) -> LearningRate:
+        if callable(rate) and not isinstance(rate, type):
+            return rate
+        if is_number(rate) and rate >= 0:
+            return float(rate)
+        raise ArgumentError(
+            f"{type(self).__name__}: learning_rate is not one",
+            expected="a number >= 0, a LearningRateSchedule, or a function without arguments that returns a number",
+            received=repr(rate),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"learning_rate": self._rate}
+
+    # --- parameters ------------------------------------------------------------------------------------------------
 
     def bind(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Take over these parameters; state begins anew. Frozen ones are left out."""
+        """Take over these parameters; state and `iterations` begin anew. Frozen ones are left out."""
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._torch = self._make(self._parameters) if self._parameters else None
-
-    @abc.abstractmethod
-    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """torch's optimizer for these parameters."""
+        self._state, self.iterations = {}, 0
 
     def is_bound_to(self, parameters: Iterable[nn.Parameter]) -> bool:
         """Whether just these parameters, less the frozen ones, are what `step` updates."""
@@ -40,184 +115,278 @@ class Optimizer(Configurable, abc.ABC):
             return False
         return [id(p) for p in parameters if p.requires_grad] == [id(p) for p in self._parameters]
 
+    def exclude_from_weight_decay(self, var_list: Iterable[torch.Tensor] | None = None, **unknown: Any) -> None:
+        """Let these parameters not decay, and all others again. Keras's `var_names` is not there: torch's have none."""
+        if unknown:
+            raise ArgumentError(
+                f"exclude_from_weight_decay does not support the argument {next(iter(unknown))!r}",
+                fix="Give the parameters, as var_list=[p for name, p in model.named_parameters() if 'bias' in name]",
+            )
+        self._undecayed = list(var_list or ())
+
+    def zero_grad(self) -> None:
+        for parameter in self._parameters or ():
+            parameter.grad = None
+
+    # --- updates ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
     def step(self) -> None:
-        """Update the parameters from their gradients."""
+        """Update the parameters that have gradients, which clipping changes in place."""
+        parameters = [parameter for parameter in self._bound() if parameter.grad is not None]
+        if not parameters:
+            return
+        gradients = [_laid_as(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+        rate = self.learning_rate
+        self._clip(gradients)
+        self._decay(parameters, rate)
+        self._update(parameters, gradients, rate)
+        self.iterations += 1
+
+    @abc.abstractmethod
+    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
+        """Change the parameters in place."""
+
+    def _clip(self, gradients: Tensors) -> None:
+        if self.clipnorm is not None:
+            norms = torch.stack(torch._foreach_norm(gradients))
+            torch._foreach_mul_(gradients, (self.clipnorm / norms.clamp(min=self.clipnorm)).unbind())
+        elif self.global_clipnorm is not None:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            scale = self.global_clipnorm / norm.clamp(min=self.global_clipnorm)
+            torch._foreach_mul_(gradients, scale + (norm - norm))  # Keras's: one that is not finite makes all NaN
+        elif self.clipvalue is not None:
+            torch._foreach_clamp_min_(gradients, -self.clipvalue)
+            torch._foreach_clamp_max_(gradients, self.clipvalue)
+
+    def _decay(self, parameters: Tensors, rate: float) -> None:
+        excluded = {id(parameter) for parameter in self._undecayed}
+        decayed = [parameter for parameter in parameters if id(parameter) not in excluded]
+        if self.weight_decay and decayed:
+            # p + (-rate * decay) * p: as a factor, 1 - rate * decay would lose most of its digits in float32
+            torch._foreach_add_(decayed, decayed, alpha=-rate * self.weight_decay)
+
+    def _slots(self, name: str, parameters: Tensors, initial: float = 0.0) -> Tensors:
+        """The state of this name for each parameter, made when first asked for; it follows a parameter that moved."""
+        slots = self._state.setdefault(name, {})
+        for parameter in parameters:
+            if parameter not in slots:
+                slots[parameter] = torch.full_like(parameter, initial)
+            slots[parameter] = _laid_as(parameter, slots[parameter])
+        return [slots[parameter] for parameter in parameters]
+
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while training: `iterations`, the rate where it is a number, and each parameter's state.
+
+        What the constructor was given is `get_config`'s. The tensors are the optimizer's own, not copies.
+        """
+        numbers = {parameter: number for number, parameter in enumerate(self._parameters or ())}
+        state = {name: {numbers[p]: slot for p, slot in slots.items()} for name, slots in self._state.items()}
+        return self._kind() | {
+            "learning_rate": self._rate if isinstance(self._rate, float) else None,
+            "iterations": self.iterations,
+            "state": state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there. Raises ArgumentError unless class, parameters' shapes and kind of rate are the same."""
+        parameters, rate = self._bound(), state["learning_rate"]
+        mine = self._kind() | {"learning rate": "a number" if isinstance(self._rate, float) else "not a number"}
+        its = {name: state[name] for name in self._kind()}
+        its["learning rate"] = "not a number" if rate is None else "a number"
+        for what, expected in mine.items():
+            if its[what] != expected:
+                raise ArgumentError(
+                    f"The state is of another optimizer: not the same {what}",
+                    expected=expected,
+                    received=its[what],
+                    fix="Make and bind the optimizer as the one that was saved",
+                )
+        self._state = {
+            name: {
+                parameters[number]: torch.empty_like(parameters[number]).copy_(slot) for number, slot in slots.items()
+            }
+            for name, slots in state["state"].items()
+        }
+        self._rate, self.iterations = self._rate if rate is None else float(rate), state["iterations"]
+
+    def _kind(self) -> dict[str, Any]:
+        """What a state must share with an optimizer that loads it."""
+        return {"class": type(self).__name__, "shapes": [tuple(p.shape) for p in self._parameters or ()]}
+
+    def _bound(self) -> Tensors:
         if self._parameters is None:
             raise SightlineError(
                 "The optimizer has no parameters yet", fix="Call bind(model.parameters()) or model.compile"
             )
-        if self._torch is None:
-            return
-        self._prepare(self._torch)
-        self._torch.step()
+        return self._parameters
 
-    def zero_grad(self) -> None:
-        if self._torch is not None:
-            self._torch.zero_grad(set_to_none=True)
 
-    def _prepare(self, torch_optimizer: torch.optim.Optimizer) -> None:
-        for group in torch_optimizer.param_groups:
-            group["lr"] = self.learning_rate
+def _laid_as(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the parameter's device and in its memory order, in which fused kernels walk all of them."""
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"learning_rate": self.learning_rate, "torch": self._torch.state_dict() if self._torch else None}
+    def lies(of: torch.Tensor) -> tuple[Any, ...]:
+        steps = [step for size, step in zip(of.shape, of.stride(), strict=True) if size != 1]
+        return of.device, of.dtype, steps
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.learning_rate = state["learning_rate"]
-        if self._torch is not None and state["torch"] is not None:
-            self._torch.load_state_dict(state["torch"])
-
-    def _check(self, **ranges: tuple[float, float]) -> None:
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ArgumentError(
-                    f"{type(self).__name__}: {name} is out of range", expected=f"{low} to {high}", received=repr(value)
-                )
+    return tensor if lies(tensor) == lies(parameter) else torch.empty_like(parameter).copy_(tensor)
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba, 2015), the form of its section 2: epsilon stands outside the bias correction, as in Keras."""
+    """Adam (Kingma & Ba, 2015), the form of its section 2: epsilon stands outside the bias correction, as in Keras.
+
+    `amsgrad` divides by the greatest second moment so far (Reddi et al., 2018).
+    """
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        **unknown: Any,
+        amsgrad: bool = False,
+        **common: Any,
     ):
-        self._refuse(unknown)
-        self.learning_rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
-        self._check(learning_rate=(0, math.inf), beta_1=(0, 1), beta_2=(0, 1), epsilon=(0, math.inf))
-        self._steps = 0
+        super().__init__(learning_rate, **common)
+        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
+        check_numbers(self, BELOW_1, "beta_1", "beta_2")
+        check_numbers(self, AT_LEAST_0, "epsilon")
 
-    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        self._steps = 0
-        betas = (self.beta_1, self.beta_2)
-        return torch.optim.Adam(parameters, self.learning_rate, betas, self.epsilon, fused=True)
+    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
+        step = self.iterations + 1
+        torch._fused_adam_(
+            parameters,
+            gradients,
+            self._slots("momentum", parameters),
+            self._slots("velocity", parameters),
+            self._slots("velocity_hat", parameters) if self.amsgrad else [],
+            [torch.full((), float(step), device=parameters[0].device)] * len(parameters),
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            weight_decay=0.0,
+            # torch adds epsilon to sqrt(v / (1 - beta_2^t)), Keras to sqrt(v): the same with epsilon divided so too
+            eps=self.epsilon / math.sqrt(1 - self.beta_2**step),
+            amsgrad=self.amsgrad,
+            maximize=False,
+        )
 
-    def _prepare(self, torch_optimizer: torch.optim.Optimizer) -> None:
-        # torch adds epsilon to sqrt(v / (1 - beta_2^t)), Keras to sqrt(v): the same with epsilon / sqrt(1 - beta_2^t)
-        super()._prepare(torch_optimizer)
-        self._steps += 1
-        for group in torch_optimizer.param_groups:
-            group["eps"] = self.epsilon / math.sqrt(1 - self.beta_2**self._steps)
 
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"steps": self._steps}
+class AdamW(Adam):
+    """Adam with weight decay on its own (Loshchilov & Hutter, 2019)."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self._steps = state["steps"]
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **common: Any,
+    ):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
+        check_numbers(self, AT_LEAST_0, "weight_decay")  # None is Adam's
 
 
 class SGD(Optimizer):
     """Gradient descent with momentum; the rate stands inside the velocity: v = momentum * v - rate * g."""
 
-    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False, **unknown: Any):
-        self._refuse(unknown)
-        self.learning_rate, self.momentum, self.nesterov = learning_rate, momentum, nesterov
-        self._check(learning_rate=(0, math.inf), momentum=(0, 1))
+    def __init__(
+        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
+    ):
+        super().__init__(learning_rate, **common)
+        self.momentum, self.nesterov = momentum, nesterov
+        check_numbers(self, TO_1, "momentum")
 
-    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
         if not self.momentum:
-            return torch.optim.SGD(parameters, self.learning_rate, fused=True)
-        return _Momentum(parameters, self.learning_rate, self.momentum, self.nesterov)
-
-
-class _Momentum(torch.optim.Optimizer):
-    """Keras's momentum on torch's multi-tensor kernels; torch's own keeps v / -rate, which a changed rate makes another."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, nesterov: bool):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "nesterov": nesterov})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            parameters, gradients = _with_gradients(group)
-            velocities = _state(self, parameters, "velocity")
-            torch._foreach_mul_(velocities, group["momentum"])
-            torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
-            if group["nesterov"]:
-                torch._foreach_add_(parameters, velocities, alpha=group["momentum"])
-                torch._foreach_add_(parameters, gradients, alpha=-group["lr"])
-            else:
-                torch._foreach_add_(parameters, velocities)
+            torch._foreach_add_(parameters, gradients, alpha=-rate)
+            return
+        velocities = self._slots("velocity", parameters)
+        torch._foreach_mul_(velocities, self.momentum)
+        torch._foreach_add_(velocities, gradients, alpha=-rate)
+        if self.nesterov:
+            torch._foreach_add_(parameters, velocities, alpha=self.momentum)
+            torch._foreach_add_(parameters, gradients, alpha=-rate)
+        else:
+            torch._foreach_add_(parameters, velocities)
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Hinton, 2012); epsilon stands inside the root, as in Keras."""
+    """RMSprop (Hinton, 2012); epsilon stands inside the root, as in Keras. `centered` subtracts the squared mean."""
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
         centered: bool = False,
-        **unknown: Any,
+        **common: Any,
     ):
-        self._refuse(unknown)
-        self.learning_rate, self.rho, self.momentum = learning_rate, rho, momentum
-        self.epsilon, self.centered = epsilon, centered
-        self._check(learning_rate=(0, math.inf), rho=(0, 1), momentum=(0, 1), epsilon=(0, math.inf))
+        super().__init__(learning_rate, **common)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        check_numbers(self, TO_1, "rho", "momentum")
+        check_numbers(self, AT_LEAST_0, "epsilon")
 
-    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return _RMSprop(parameters, self.learning_rate, self.rho, self.momentum, self.epsilon, self.centered)
+    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
+        squares = self._slots("square", parameters)
+        torch._foreach_mul_(squares, self.rho)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.rho)
+        roots = torch._foreach_add(squares, self.epsilon)
+        if self.centered:
+            means = self._slots("mean", parameters)
+            torch._foreach_lerp_(means, gradients, 1 - self.rho)
+            torch._foreach_addcmul_(roots, means, means, -1)
+        torch._foreach_sqrt_(roots)
+        if not self.momentum:
+            torch._foreach_addcdiv_(parameters, gradients, roots, -rate)
+            return
+        velocities = self._slots("velocity", parameters)
+        torch._foreach_mul_(velocities, self.momentum)
+        torch._foreach_addcdiv_(velocities, gradients, roots, rate)
+        torch._foreach_sub_(parameters, velocities)
 
 
-class _RMSprop(torch.optim.Optimizer):
-    """Keras's RMSprop on torch's multi-tensor kernels; torch's own has epsilon outside the root."""
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al., 2011): p -= rate * g / sqrt(accumulator + epsilon), the accumulator summing g^2."""
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, rho: float, momentum: float, eps: float, centered: bool
+        self,
+        learning_rate: LearningRate = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **common: Any,
     ):
-        super().__init__(parameters, {"lr": lr, "rho": rho, "momentum": momentum, "eps": eps, "centered": centered})
+        super().__init__(learning_rate, **common)
+        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+        check_numbers(self, AT_LEAST_0, "initial_accumulator_value", "epsilon")
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            parameters, gradients = _with_gradients(group)
-            rho = group["rho"]
-            squares = _state(self, parameters, "square")
-            torch._foreach_mul_(squares, rho)
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - rho)
-            if group["centered"]:
-                means = _state(self, parameters, "mean")
-                torch._foreach_lerp_(means, gradients, 1 - rho)
-                roots = torch._foreach_add(squares, torch._foreach_mul(means, means), alpha=-1)
-            else:
-                roots = torch._foreach_add(squares, 0.0)
-            torch._foreach_add_(roots, group["eps"])
-            torch._foreach_sqrt_(roots)
-            steps = torch._foreach_div(gradients, roots)
-            if group["momentum"] > 0:
-                velocities = _state(self, parameters, "velocity")
-                torch._foreach_mul_(velocities, group["momentum"])
-                torch._foreach_add_(velocities, steps, alpha=group["lr"])
-                torch._foreach_sub_(parameters, velocities)
-            else:
-                torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
+        accumulators = self._slots("accumulator", parameters, self.initial_accumulator_value)
+        torch._foreach_addcmul_(accumulators, gradients, gradients)
+        roots = torch._foreach_add(accumulators, self.epsilon)
+        torch._foreach_sqrt_(roots)
+        torch._foreach_addcdiv_(parameters, gradients, roots, -rate)
 
 
-def _with_gradients(group: dict[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    parameters: list[torch.Tensor] = [p for p in group["params"] if p.grad is not None]
-    return parameters, [p.grad for p in parameters if p.grad is not None]
-
-
-def _state(optimizer: torch.optim.Optimizer, parameters: list[torch.Tensor], name: str) -> list[torch.Tensor]:
-    """A state tensor for each parameter, zero at first."""
-    for parameter in parameters:
-        if name not in optimizer.state[parameter]:
-            optimizer.state[parameter][name] = torch.zeros_like(parameter)
-    return [optimizer.state[parameter][name] for parameter in parameters]
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+}
 
 
 def get(optimizer: Any) -> Optimizer:
     """An optimizer from its name, class or instance."""
     given = optimizer.lower() if isinstance(optimizer, str) else optimizer
     return from_name("optimizer", given, OPTIMIZERS, Optimizer)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("optimizers", name, globals())

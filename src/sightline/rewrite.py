@@ -6,21 +6,22 @@ from typing import Any
 
 from torch import fx
 
-from .graph.build import layer_of, replay
+from .graph.build import layer_of, map_nodes, replay
 from .graph.network import Network
 from .graph.symbolic import Value
 
 
-def output_node(network: Network) -> fx.Node | None:
-    """The node whose value is the network's one output; None where there are several."""
-    result = network.graph.output_node().args[0]
-    return result if isinstance(result, fx.Node) else None
+def output_nodes(network: Network) -> list[fx.Node]:
+    """The nodes whose values are the network's outputs, in order."""
+    nodes: list[fx.Node] = []
+    map_nodes(nodes.append, network.graph.output_node().args[0])
+    return nodes
 
 
 def ends_in_softmax(network: Network) -> bool:
     """Whether the one output is a layer's softmax."""
-    node = output_node(network)
-    layer = layer_of(network, node) if node is not None else None
+    nodes = output_nodes(network)
+    layer = layer_of(network, nodes[0]) if len(nodes) == 1 else None
     return ends_in_softmax(layer) if isinstance(layer, Network) else getattr(layer, "activation", None) == "softmax"
 
 

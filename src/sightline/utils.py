@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .errors import ArgumentError
+from .keras_only import missing
 
 
 def set_random_seed(seed: int) -> None:
@@ -30,3 +31,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
             "to_categorical: class numbers are out of range", expected=f"0 .. {classes - 1}", received=received
         )
     return np.eye(classes)[numbers]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("utils", name, globals())

@@ -5,6 +5,7 @@ Hypothesis draws the same cases in every run (derandomize), so that a failure he
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -24,6 +25,8 @@ keras = pytest.importorskip("keras")
 jax = pytest.importorskip("jax")
 if keras.backend.backend() != "jax":
     pytest.skip("Keras was imported with another backend than JAX before", allow_module_level=True)
+
+enable_x64 = functools.partial(jax.enable_x64, True)
 
 TOLERANCE = 1e-5
 SEEDS = st.integers(0, 2**16)
@@ -51,11 +54,6 @@ def to_people(x: torch.Tensor) -> torch.Tensor:
     return x.movedim(1, -1) if x.ndim == 4 else x
 
 
-def as_keras_weight(x: torch.Tensor) -> np.ndarray:
-    """OIHW -> HWIO, (units, features) -> (features, units)."""
-    return (x.permute(2, 3, 1, 0) if x.ndim == 4 else x.T if x.ndim == 2 else x).detach().numpy()
-
-
 def one_or_list(items: list[Any]) -> Any:
     return items[0] if len(items) == 1 else items
 
@@ -72,35 +70,46 @@ def assert_close(actual: Any, expected: Any, what: str, tolerance: float = TOLER
     assert error <= tolerance, f"{what}: relative error {error:.2e}"
 
 
-def weights_of(layer: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """A layer's trainable weights in Keras's order."""
-    return [w for name in ("weight", "bias") if (w := getattr(layer, name, None)) is not None]
+def copy_weights(ours: Any, theirs: Any) -> None:
+    """Keras checks that there are as many, and their shapes."""
+    theirs.set_weights(ours.get_weights())
+    if isinstance(theirs, keras.layers.Normalization):
+        theirs.finalize_state()
 
 
-def copy_weights(ours: torch.nn.Module, theirs: Any) -> None:
-    ours_weights = weights_of(ours)
-    assert len(ours_weights) == len(theirs.trainable_variables)
-    for weight, variable in zip(ours_weights, theirs.trainable_variables, strict=True):
-        variable.assign(as_keras_weight(weight))
+def gradients_of(ours: Any) -> list[np.ndarray]:
+    """The gradients of the trainable weights as Keras lays them out."""
+    return [v._replace(tensor=v.tensor.grad).read() for v in ours.variables() if v.trainable]
 
 
 def twins(kind: str, shapes: list[tuple[int, ...]], rng: np.random.Generator, **arguments: Any) -> tuple[Any, Any]:
-    """One layer of each side, with the same random weights. Their symbolic output shapes must be equal."""
-    ours, theirs = getattr(sl.layers, kind)(**arguments), getattr(keras.layers, kind)(**arguments)
-    symbolic = ours(one_or_list([sl.Input(shape) for shape in shapes]))
-    assert symbolic.shape == theirs(one_or_list([keras.Input(shape) for shape in shapes])).shape
-    with torch.no_grad():
-        for weight in weights_of(ours):
-            weight.copy_(torch.from_numpy(normal(rng, *weight.shape)))
-    copy_weights(ours, theirs)
+    """One layer of each side in float64, with the same random weights. Their symbolic output shapes must be equal."""
+    with enable_x64():
+        ours, theirs = (
+            getattr(sl.layers, kind)(**arguments),
+            getattr(keras.layers, kind)(**arguments, dtype="float64"),
+        )
+        symbolic = ours(one_or_list([sl.Input(shape) for shape in shapes]))
+        assert symbolic.shape == theirs(one_or_list([keras.Input(shape, dtype="float64") for shape in shapes])).shape
+        ours.double()
+        ours.set_weights([random_weight(rng, variable) for variable in ours.variables()])
+        copy_weights(ours, theirs)
     return ours, theirs
+
+
+def random_weight(rng: np.random.Generator, variable: Any) -> np.ndarray:
+    """Random values of a weight's shape; a variance is positive, and what is no trained weight else stays as it is."""
+    if "variance" in variable.name:
+        return rng.uniform(0.5, 2, variable.keras_shape)
+    return rng.normal(size=variable.keras_shape) if variable.trainable or "mean" in variable.name else variable.read()
 
 
 def assert_same_call(ours: Any, theirs: Any, inputs: list[np.ndarray], rng: np.random.Generator, **mode: Any) -> None:
     """Answer, gradients by inputs and by weights, and what the call did to Keras's state (which is written back)."""
+    inputs = [x.astype(np.float64) for x in inputs]
     leaves = [to_torch(x).requires_grad_() for x in inputs]
     answer = to_people(ours(one_or_list(leaves)))
-    direction = normal(rng, *answer.shape)
+    direction = rng.normal(size=answer.shape)
     ours.zero_grad()
     (answer * torch.from_numpy(direction)).sum().backward()
 
@@ -109,16 +118,17 @@ def assert_same_call(ours: Any, theirs: Any, inputs: list[np.ndarray], rng: np.r
         y, state = theirs.stateless_call(trainable, state, one_or_list(xs), **mode)
         return (y * direction).sum(), (y, state)
 
-    gradients = jax.jit(jax.value_and_grad(projected, argnums=(0, 1), has_aux=True))
-    trainable = [v.value for v in theirs.trainable_variables]
-    (_, (expected, state)), (by_weights, by_inputs) = gradients(trainable, [jax.numpy.asarray(x) for x in inputs])
-    for variable, value in zip(theirs.non_trainable_variables, state, strict=True):
-        variable.assign(value)
+    with enable_x64():
+        gradients = jax.jit(jax.value_and_grad(projected, argnums=(0, 1), has_aux=True))
+        trainable = [v.value for v in theirs.trainable_variables]
+        (_, (expected, state)), (by_weights, by_inputs) = gradients(trainable, [jax.numpy.asarray(x) for x in inputs])
+        for variable, value in zip(theirs.non_trainable_variables, state, strict=True):
+            variable.assign(value)
     assert_close(answer, expected, "answer")
     for leaf, gradient in zip(leaves, by_inputs, strict=True):
         assert_close(to_people(leaf.grad), gradient, "gradient by the input")
-    for weight, gradient in zip(weights_of(ours), by_weights, strict=True):
-        assert_close(as_keras_weight(weight.grad), gradient, f"gradient by a weight of shape {tuple(weight.shape)}")
+    for weight, gradient in zip(gradients_of(ours), by_weights, strict=True):
+        assert_close(weight, gradient, f"gradient by a weight of shape {weight.shape}")
 
 
 def check_layer(kind: str, shapes: list[tuple[int, ...]], seed: int = 0, batch: int = 2, **arguments: Any) -> None:

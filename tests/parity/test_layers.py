@@ -20,9 +20,11 @@ from oracle import (
     examples,
     keras,
     normal,
+    to_people,
+    to_torch,
     twins,
 )
-from sightline.layers.activations import ACTIVATIONS
+from sightline.activations import ACTIVATIONS
 
 
 def pairs(low: int, high: int) -> Any:
@@ -81,9 +83,135 @@ def test_pooling_with_padding_and_negative_values_only() -> None:
         assert_same_call(ours, theirs, [-1 - np.abs(normal(rng, 2, 5, 4, 2))], rng)
 
 
+@st.composite
+def depthwise_convolutions(draw: Any) -> tuple[tuple[int, int, int], dict[str, Any]]:
+    shape, arguments = draw(convolutions())
+    arguments = {k: v for k, v in arguments.items() if k not in ("filters", "groups")}
+    if arguments["strides"][0] != arguments["strides"][1]:  # which Keras has not for these
+        arguments["strides"] = arguments["strides"][:1] * 2
+    return shape, arguments | {"depth_multiplier": draw(st.integers(1, 3))}
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax")
+@examples(12)
+@given(depthwise_convolutions(), SEEDS)
+def test_depthwise_convolution(case: Any, seed: int) -> None:
+    shape, arguments = case
+    check_layer("DepthwiseConv2D", [shape], seed, **arguments)
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax")
+@examples(12)
+@given(depthwise_convolutions(), st.integers(1, 4), SEEDS)
+def test_separable_convolution(case: Any, filters: int, seed: int) -> None:
+    shape, arguments = case
+    check_layer("SeparableConv2D", [shape], seed, filters=filters, **arguments)
+
+
+@st.composite
+def transposed_convolutions(draw: Any) -> tuple[tuple[int, int, int], dict[str, Any]]:
+    dilated = draw(st.booleans())
+    strides, dilation = ((1, 1), draw(pairs(1, 3))) if dilated else (draw(pairs(1, 4)), (1, 1))
+    more = draw(st.none() | st.tuples(*(st.integers(0, s - 1) for s in strides)))
+    arguments = {"filters": draw(st.integers(1, 3)), "kernel_size": draw(pairs(1, 5)), "strides": strides}
+    arguments |= {"padding": draw(PADDINGS), "dilation_rate": dilation, "output_padding": more}
+    arguments |= {"use_bias": draw(st.booleans()), "activation": draw(st.sampled_from([None, "tanh"]))}
+    return (draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.integers(1, 3))), arguments
+
+
+@examples(40)
+@given(transposed_convolutions(), SEEDS)
+def test_transposed_convolution(case: Any, seed: int) -> None:
+    shape, arguments = case
+    check_layer("Conv2DTranspose", [shape], seed, **arguments)
+
+
+@pytest.mark.parametrize("kind", ["GlobalAveragePooling2D", "GlobalMaxPooling2D"])
 @pytest.mark.parametrize("keepdims", [False, True])
-def test_global_average_pooling(keepdims: bool) -> None:
-    check_layer("GlobalAveragePooling2D", [(5, 4, 3)], keepdims=keepdims)
+def test_global_pooling(kind: str, keepdims: bool) -> None:
+    check_layer(kind, [(5, 4, 3)], keepdims=keepdims)
+
+
+@examples(10)
+@given(st.integers(1, 4), st.integers(1, 4), SEEDS)
+def test_depth_max_pooling(groups: int, pool_size: int, seed: int) -> None:
+    """Keras has none; the largest of each group, one by one."""
+    x = np.random.default_rng(seed).normal(size=(2, 3, 4, groups * pool_size))
+    expected = np.stack([x[..., g * pool_size : (g + 1) * pool_size].max(-1) for g in range(groups)], -1)
+    layer = sl.layers.DepthMaxPooling2D(pool_size)
+    assert layer(sl.Input(x.shape[1:])).shape == (None, *expected.shape[1:])
+    leaf = to_torch(x).requires_grad_()
+    answer = to_people(layer(leaf))
+    assert np.array_equal(answer.detach(), expected)
+    answer.sum().backward()
+    assert np.array_equal(to_people(leaf.grad), np.isin(x, expected))
+
+
+@examples(10)
+@given(st.integers(1, 9), st.integers(0, 4), SEEDS)
+def test_local_response_normalization(channels: int, radius: int, seed: int) -> None:
+    """Keras has none; the paper's formula, term by term."""
+    rng = np.random.default_rng(seed)
+    x, (bias, alpha, beta) = rng.normal(size=(2, 3, 4, channels)), rng.uniform(0.1, 2, 3)
+    expected = np.empty_like(x)
+    for c in range(channels):
+        total = (x[..., max(0, c - radius) : c + radius + 1] ** 2).sum(-1)
+        expected[..., c] = x[..., c] / (bias + alpha * total) ** beta
+    layer = sl.layers.LocalResponseNormalization(radius, bias, alpha, beta)
+    assert layer(sl.Input(x.shape[1:])).shape == (None, 3, 4, channels)
+    assert_close(to_people(layer(to_torch(x))), expected, "answer", tolerance=1e-12)
+
+
+@st.composite
+def layer_normalizations(draw: Any) -> tuple[tuple[int, ...], dict[str, Any]]:
+    shape = draw(st.sampled_from([(4, 5, 3), (6,), (4, 5)]))
+    axes = draw(st.lists(st.integers(1, len(shape)), min_size=1, max_size=len(shape), unique=True))
+    axis = draw(st.sampled_from([-1, sorted(axes)]))
+    scaling = {
+        "center": draw(st.booleans()),
+        "scale": draw(st.booleans()),
+        "epsilon": draw(st.sampled_from([1e-3, 0.1])),
+    }
+    return shape, {"axis": axis} | scaling
+
+
+@examples(20)
+@given(layer_normalizations(), SEEDS)
+def test_layer_normalization(case: Any, seed: int) -> None:
+    shape, arguments = case
+    check_layer("LayerNormalization", [shape], seed, batch=3, **arguments)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("axis", [-1, 1, (1, 3), None])
+def test_normalization(axis: Any, invert: bool) -> None:
+    check_layer("Normalization", [(4, 5, 3)], axis=axis, invert=invert)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mean": 0.5, "variance": 4.0},
+        {"mean": [1.0, 2.0, 3.0], "variance": [0.5, 1.0, 0.0]},
+        {"axis": (1, 3), "mean": [1.0, 2.0, 3.0], "variance": [0.5, 1.0, 2.0]},
+        {"axis": None, "mean": 1.0, "variance": 2.0, "invert": True},
+    ],
+    ids=str,
+)
+def test_normalization_by_given_values(arguments: dict[str, Any]) -> None:
+    check_layer("Normalization", [(4, 5, 3)], **arguments)
+
+
+@pytest.mark.parametrize("axis", [-1, 1, (1, 3), None])
+@pytest.mark.parametrize("as_batches", [False, True])
+def test_normalization_adapts(axis: Any, as_batches: bool) -> None:
+    x = np.random.default_rng(0).normal(3.0, 2.0, (10, 4, 5, 3)).astype(np.float32)
+    ours, theirs = sl.layers.Normalization(axis=axis), keras.layers.Normalization(axis=axis)
+    ours.adapt([x[:7], x[7:]] if as_batches else x)
+    theirs.adapt(x)
+    for actual, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        assert_close(actual, expected, "what was found")
+    assert_close(to_people(ours(to_torch(x))), theirs(x), "answer")
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 3), (6,), (1, 1, 4)])
@@ -105,12 +233,14 @@ def test_batch_normalization(shape: tuple[int, ...], arguments: dict[str, Any]) 
     assert_same_statistics()
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 3), (6,)])
-@pytest.mark.parametrize("axis", [-1, "last"])
-def test_batch_normalization_of_the_last_axis_by_number(shape: tuple[int, ...], axis: Any) -> None:
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((4, 5, 3), a) for a in (1, 2, 3, -2, -3)] + [((6,), 1), ((4, 5), 2), ((4, 5), 1)]
+)
+def test_batch_normalization_of_any_axis(shape: tuple[int, ...], axis: int) -> None:
     rng = np.random.default_rng(0)
-    ours, theirs = twins("BatchNormalization", [shape], rng, axis=len(shape) if axis == "last" else axis)
+    ours, theirs = twins("BatchNormalization", [shape], rng, axis=axis)
     assert_same_call(ours.train(), theirs, [normal(rng, 4, *shape)], rng, training=True)
+    assert_close(ours.running_var, theirs.moving_variance.value, "running variance")
 
 
 def test_batch_normalization_of_a_single_value_per_channel() -> None:
@@ -126,21 +256,66 @@ def test_flatten(shape: tuple[int, ...]) -> None:
     check_layer("Flatten", [shape])
 
 
+@st.composite
+def reshapes(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    sizes = st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=3).map(tuple)
+    shape = draw(sizes)
+    target = list(draw(st.permutations(shape)))
+    while len(target) < 4 and draw(st.booleans()):
+        target.insert(draw(st.integers(0, len(target))), 1)
+    if draw(st.booleans()):
+        target[draw(st.integers(0, len(target) - 1))] = -1
+    return shape, tuple(target)
+
+
+@examples(20)
+@given(reshapes(), SEEDS)
+def test_reshape(case: Any, seed: int) -> None:
+    shape, target = case
+    check_layer("Reshape", [shape], seed, target_shape=target)
+
+
+@examples(15)
+@given(st.permutations([1, 2, 3]) | st.permutations([1, 2]), SEEDS)
+def test_permute(dims: list[int], seed: int) -> None:
+    check_layer("Permute", [(4, 5, 3)[: len(dims)]], seed, dims=tuple(dims))
+
+
+RIMS = st.integers(0, 2) | st.tuples(st.integers(0, 2), st.integers(0, 2)) | st.tuples(pairs(0, 2), pairs(0, 2))
+
+
+@pytest.mark.parametrize(("kind", "argument"), [("ZeroPadding2D", "padding"), ("Cropping2D", "cropping")])
+def test_rims(kind: str, argument: str) -> None:
+    @examples(15)
+    @given(RIMS, SEEDS)
+    def holds(rim: Any, seed: int) -> None:
+        check_layer(kind, [(6, 5, 2)], seed, **{argument: rim})
+
+    holds()
+
+
+MERGES = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
+
+
 @pytest.mark.parametrize("shapes", [[(4, 5, 3)] * 3, [(6,)] * 2, [(4, 5, 3), (1, 1, 3)], [(4, 1, 3), (1, 5, 1)]])
-def test_add(shapes: list[tuple[int, ...]]) -> None:
-    check_layer("Add", shapes)
+@pytest.mark.parametrize("kind", MERGES)
+def test_merging(kind: str, shapes: list[tuple[int, ...]]) -> None:
+    check_layer(kind, shapes[:2] if kind == "Subtract" else shapes)
 
 
+@pytest.mark.parametrize("kind", MERGES)
+def test_merging_functions(kind: str) -> None:
+    inputs = [sl.Input((3, 4, 2)) for _ in range(2)]
+    merged = getattr(sl.layers, kind.lower())(inputs, name="merged")
+    assert (merged.call.layer.name, type(merged.call.layer).__name__) == ("merged", kind)
+
+
+@pytest.mark.parametrize("kind", MERGES)
 @pytest.mark.parametrize("shapes", [[(4, 5, 3), (3,)], [(1, 3, 3), (3,)], [(2, 3, 3), (3,)], [(2, 3, 4), (3, 4)]])
-def test_add_of_unequal_ranks_is_as_in_keras_or_refused(shapes: list[tuple[int, ...]]) -> None:
+def test_merging_of_unequal_ranks_is_refused(kind: str, shapes: list[tuple[int, ...]]) -> None:
     """Keras puts unit axes behind the batch, so that the last axes meet. Refusing is honest, another sum is not."""
-    theirs = keras.layers.Add()([keras.Input(shape) for shape in shapes])
-    try:
-        ours = sl.layers.Add()([sl.Input(shape) for shape in shapes])
-    except sl.SightlineError:
-        return
-    assert ours.shape == theirs.shape
-    check_layer("Add", shapes)
+    with pytest.raises(sl.SightlineError, match=f"{kind} takes inputs of one shape"):
+        getattr(sl.layers, kind)()([sl.Input(shape) for shape in shapes])
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2, 3, -2, -3])
@@ -154,6 +329,17 @@ def test_concatenate_feature_maps(axis: int) -> None:
 @pytest.mark.parametrize("axis", [-1, 1])
 def test_concatenate_features(axis: int) -> None:
     check_layer("Concatenate", [(2,), (5,)], axis=axis)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3, 2.0])
+def test_leaky_relu_and_elu(slope: float) -> None:
+    check_layer("LeakyReLU", [(4, 5, 3)], negative_slope=slope)
+    check_layer("ELU", [(4, 5, 3)], alpha=slope)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4, 5, 3), a) for a in (-1, 1, 2, 3, -2)] + [((6,), -1), ((6,), 1)])
+def test_softmax(shape: tuple[int, ...], axis: int) -> None:
+    check_layer("Softmax", [shape], axis=axis)
 
 
 RELUS = [
@@ -186,7 +372,10 @@ def test_activation(name: str, shape: tuple[int, ...]) -> None:
     check_layer("Activation", [shape], batch=4, activation=name)
 
 
-@pytest.mark.parametrize("arguments", [{"scale": 1 / 255}, {"scale": 2, "offset": -1.0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"scale": 1 / 255}, {"scale": 2, "offset": -1.0}, {"scale": [1.0, 2.0, 3.0]}, {"scale": 0.5, "offset": [1, 2, 3]}],
+)
 def test_rescaling(arguments: dict[str, Any]) -> None:
     check_layer("Rescaling", [(4, 5, 3)], **arguments)
 

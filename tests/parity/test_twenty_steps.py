@@ -13,7 +13,6 @@ from oracle import (
     copy_weights,
     keras,
     one_hot,
-    weights_of,
 )
 
 STEPS, BATCH = 20, 16
@@ -68,9 +67,7 @@ def test_training_follows_keras(kind: str, arguments: dict[str, Any]) -> None:
     y = one_hot(numbers, 10)
     sl.utils.set_random_seed(1)
     ours, theirs = sl.create("mnist_cnn"), keras_mnist_cnn()
-    weighted = [layer for layer in ours.layers if weights_of(layer)]
-    for layer, twin in zip(weighted, [layer for layer in theirs.layers if layer.weights], strict=True):
-        copy_weights(layer, twin)
+    copy_weights(ours, theirs)
     assert ours.count_params() == theirs.count_params()
     assert_close(ours.predict(x[:8]), theirs.predict(x[:8], verbose=0), "prediction before")
     for module, model in ((sl, ours), (keras, theirs)):

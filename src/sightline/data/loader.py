@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..graph.symbolic import Value
 from ..structures import ImageSpec, Problem, Sample
-from ..training.batches import Batch, make_batch
+from ..training.batches import Batch, BatchMaker
+from ..training.ports import Ports
 from .decode import decode, decode_or_problem
 
 PREFETCH = 3  # batches decoded ahead of the one in training
@@ -80,8 +80,8 @@ def free_memory() -> int:
 class ImageBatches:
     """Batches of (uint8 pixels as floats 0..255, class numbers); the order is drawn from (seed, epoch)."""
 
-    def __init__(self, images: Images, value: Value, batch_size: int, workers: int, *, seed: int | None = None):
-        self._images, self._value, self._batch_size = images, value, batch_size
+    def __init__(self, images: Images, ports: Ports, batch_size: int, workers: int, *, seed: int | None = None):
+        self._images, self._make, self._batch_size = images, BatchMaker(ports), batch_size
         self._workers, self._seed = workers, seed
         self.steps: int | None = -(-len(images) // batch_size)
 
@@ -103,4 +103,4 @@ class ImageBatches:
         return np.array([self._images.samples[i].label for i in indices], np.int64)
 
     def _batch(self, pixels: Callable[[], np.ndarray], labels: np.ndarray) -> Batch:
-        return make_batch(pixels(), labels, self._value)
+        return self._make(pixels(), labels)

@@ -18,7 +18,7 @@ from typing import Any, cast
 from torch import fx, nn
 
 from ..errors import ArgumentError, SightlineError
-from .symbolic import Call, Value, map_values, values_in
+from .symbolic import Call, Value, map_values, remember, values_in
 
 LAYERS = "layers"  # the reserved container: a layer's parameters are `layers.<attribute>.<parameter>` in a state dict
 
@@ -220,20 +220,21 @@ def lift(network: fx.GraphModule, input_layer: Callable[[str], nn.Module]) -> di
     values: dict[str, Value] = {}
 
     def placeholder(node: fx.Node, position: int) -> Value:
-        values[node.name] = Value(Call(input_layer(node.meta["layer"])), node.meta["shape"], node.meta["dtype"])
-        return values[node.name]
+        layer = input_layer(node.meta["layer"])
+        values[node.name] = Value(Call(layer), node.meta["shape"], node.meta["dtype"])
+        return remember(layer, (), values[node.name])
 
     def stored(node: fx.Node, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = Call(layer, args, tuple(kwargs.items()))
         if "shape" in node.meta:
             values[node.name] = Value(call, node.meta["shape"], node.meta["dtype"])
-            return values[node.name]
+            return remember(layer, args, values[node.name])
         items = {user.args[1]: user for user in node.users}
         several: dict[Any, Value] = {
             i: Value(call, user.meta["shape"], user.meta["dtype"], cast(int, i)) for i, user in items.items()
         }
         values.update({user.name: several[i] for i, user in items.items()})
-        return several
+        return remember(layer, args, several)
 
     walk(network, placeholder, stored)
     return values

@@ -19,8 +19,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import fx, nn
 
-from ..configurable import Configurable
-from ..errors import ModelFileError, SightlineError, did_you_mean
+from ..configurable import Configurable, as_plain, from_plain
+from ..errors import ArgumentError, ModelFileError, SightlineError, did_you_mean
 from ..files import atomic_write
 from ..layout import person_shape
 from .build import map_nodes
@@ -181,13 +181,15 @@ def _describe_layer(name: str, layer: nn.Module, kinds: LayerKinds) -> dict[str,
             f"The layer {name} ({kind}) holds code that a model file does not carry",
             fix="Build the network in code again and load its state_dict, or use Sightline's own layers",
         )
-    config = layer.get_config() | {"name": name}
-    for key, value in config.items():
-        if callable(value):
+    config = {}
+    for key, value in (layer.get_config() | {"name": name}).items():
+        try:
+            config[key] = as_plain(value)
+        except ArgumentError as error:
             raise ModelFileError(
                 f"The layer {name} ({kind}) has a function as its {key}, which a model file cannot hold",
                 fix="Give its name instead, such as activation='relu'",
-            )
+            ) from error
     return {"name": name, "class": kind, "config": {k: v for k, v in config.items() if v is not None}}
 
 
@@ -203,7 +205,7 @@ def restore(recipe: dict[str, Any], kinds: LayerKinds, networks: Mapping[str, ty
                 f"It names an unknown layer {row['class']!r}", fix=did_you_mean(str(row["class"]), kinds)
             )
         else:
-            layers[row["name"]] = kinds[row["class"]](**row["config"])
+            layers[row["name"]] = kinds[row["class"]](**from_plain(row["config"], kinds))
     values: list[Any] = []
     for row in recipe["inputs"]:
         layer = layers.get(row["name"]) or input_layer(row["shape"], row["dtype"], name=row["name"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -11,10 +12,11 @@ from torch import fx, nn
 from ..errors import ArgumentError, ShapeError, choose
 from ..layout import Shape, person_shape
 from .build import Layers, emit, lift, map_nodes
-from .symbolic import Value, describe_layer, map_values, record, values_in
+from .symbolic import FIRST_CALL, Value, describe_layer, in_mode, map_values, record, values_in
+from .weights import Variable, Weighted, variables_of
 
 
-class Network(fx.GraphModule):
+class Network(Weighted, fx.GraphModule):
     """What computes `outputs` from `inputs`; both are symbolic values, or lists of them.
 
     All layers stand in `layers`; nothing else of a network's is a submodule, so no layer's name can collide with a
@@ -91,6 +93,16 @@ class Network(fx.GraphModule):
         return shapes[0] if len(shapes) == 1 else shapes
 
     @property
+    def input(self) -> Any:
+        """The symbolic input, or a list of them."""
+        return self.inputs[0] if len(self.inputs) == 1 else self.inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs, in their structure."""
+        return self._output_structure()
+
+    @property
     def output_shape(self) -> Any:
         """As `input_shape`, in the structure of the outputs."""
         return map_values(lambda value: value.shape, self._output_structure())
@@ -111,16 +123,27 @@ class Network(fx.GraphModule):
         for layer in self.layers:
             layer.trainable = value
 
-    def count_params(self) -> int:
-        """The number of parameters, non-trainable ones (moving statistics) included."""
-        return sum(tensor.numel() for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())
+    def variables(self) -> Iterator[Variable]:
+        """Every layer's weights, in the order of the layers; those of a layer in several places once."""
+        seen: set[int] = set()
+        for layer in self.layers:
+            for variable in variables_of(layer):
+                if id(variable.tensor) not in seen:
+                    seen.add(id(variable.tensor))
+                    yield variable
+
+    def penalties(self) -> Iterator[torch.Tensor]:
+        """What the regularizers of all layers, of nested networks too, add to the loss."""
+        for part in self.modules():
+            if part is not self and not isinstance(part, Network) and hasattr(part, "penalties"):
+                yield from part.penalties()  # type: ignore[operator]
 
     # --- being called ------------------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
         if any(True for _ in values_in([args, kwargs])):
-            return record(self, args, kwargs)
+            return record(self, args, kwargs, training)
         for position, (tensor, shape) in enumerate(zip(args, self._input_shapes, strict=False)):
             if type(tensor).__module__ == "numpy":
                 raise ShapeError(
@@ -134,13 +157,16 @@ class Network(fx.GraphModule):
                     received=f"a tensor of shape {tuple(tensor.shape)}",
                     fix=f"A NumPy batch is {(None, *person_shape(shape))}: pass it to predict or fit",
                 )
-        return super().__call__(*args, **kwargs)
+        with in_mode(self, training):
+            return super().__call__(*args, **kwargs)
 
     # --- copies and pickles ------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the graph's own objects, which are described instead (fx has no lasting form of its own)."""
-        state = {key: value for key, value in self.__dict__.items() if key not in ("_graph", "_code", "_values")}
+        state = {
+            key: value for key, value in self.__dict__.items() if key not in ("_graph", "_code", "_values", FIRST_CALL)
+        }
         return state | {"graph description": describe_graph(self.graph)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,6 +174,8 @@ class Network(fx.GraphModule):
         self._begin(None)
         self.__dict__.update(state)
         self.graph = draw_graph(description)
+        if self.built:
+            self.__dict__["_values"] = lift(self, self._input_layer)  # each layer's input and output
 
     def __reduce__(self):
         return _blank, (public_class(self),), self.__getstate__()

@@ -99,22 +99,46 @@ def describe_layer(layer: nn.Module) -> str:
     return f"{name} ({kind})" if isinstance(name, str) else kind
 
 
-def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool | None = None) -> Any:
     """Call `layer` on symbolic values: returns a `Value`, or a tuple of them where the layer has several outputs.
 
     Raises ShapeError, naming the layer and its input's shape, when the layer cannot take such an input.
     """
-    call = Call(layer, args, tuple(kwargs.items()))
-    outputs = _meta_outputs(layer, args, kwargs)
+    mode = {} if training is None else {"training": bool(training)}
+    call = Call(layer, args, tuple((kwargs | mode).items()))
+    return remember(layer, args, _values_of(call, _meta_outputs(layer, args, kwargs)))
+
+
+def _values_of(call: Call, outputs: Any) -> Any:
     if isinstance(outputs, torch.Tensor):
         return Value(call, tuple(outputs.shape[1:]), outputs.dtype)
     if isinstance(outputs, (list, tuple)) and all(isinstance(o, torch.Tensor) for o in outputs):
         return tuple(Value(call, tuple(o.shape[1:]), o.dtype, index) for index, o in enumerate(outputs))
     raise ShapeError(
-        f"{describe_layer(layer)} must return tensors",
+        f"{describe_layer(call.layer)} must return tensors",
         expected="a tensor, or a list or tuple of tensors",
         received=type(outputs).__name__,
     )
+
+
+FIRST_CALL = "_first_call"  # kept out of a module's state: copies and pickles would take the whole chain along
+
+
+def remember(layer: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """Keep a layer's first call for its `input` and `output`; returns the outputs."""
+    only = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
+    layer.__dict__.setdefault(FIRST_CALL, (only, outputs))
+    return outputs
+
+
+def first_call(layer: nn.Module) -> tuple[Any, Any]:
+    """(inputs, outputs) of a layer's first symbolic call, as Keras's `layer.input` and `layer.output`."""
+    if FIRST_CALL not in layer.__dict__:
+        raise SightlineError(
+            f"{describe_layer(layer)} has no input and output yet",
+            fix="Call it on a symbolic value, or put it in a model",
+        )
+    return layer.__dict__[FIRST_CALL]
 
 
 def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -139,16 +163,25 @@ def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 @contextlib.contextmanager
+def in_mode(module: nn.Module, training: bool | None) -> Iterator[None]:
+    """Run `module` in training or inference mode; afterwards each part's own mode is as it was. None changes nothing."""
+    if training is None:
+        yield
+        return
+    modes = [(part, part.training) for part in module.modules()]
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, before in modes:
+            part.training = before
+
+
+@contextlib.contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
     """Run `module` in inference mode, without gradients; afterwards each part's own mode is as it was."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
+    with in_mode(module, False), torch.no_grad():
+        yield
 
 
 @contextlib.contextmanager

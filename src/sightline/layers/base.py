@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import nn
 
 from ..configurable import Configurable
 from ..errors import ArgumentError
-from ..graph.symbolic import record, values_in
+from ..graph.symbolic import FIRST_CALL, first_call, in_mode, record, values_in
+from ..graph.weights import Variable, Weighted
+from ..initializers import Given, checked, initialize
 from ..layout import Shape
 
 
@@ -22,15 +24,28 @@ class Common(TypedDict, total=False):
     trainable: bool
 
 
-class Layer(Configurable, nn.Module):
+class Weight(NamedTuple):
+    """A layer's weight: its name in Keras, its attribute here, and how its arguments begin ("kernel" of kernel_initializer)."""
+
+    keras: str
+    attribute: str
+    prefix: str
+
+
+KERNEL, BIAS = Weight("kernel", "weight", "kernel"), Weight("bias", "bias", "bias")
+
+
+class Layer(Configurable, Weighted, nn.Module):
     """The base of all layers.
 
     `name`: unique in a model; counted there when not given. `input_shape`: (H, W, C) without the batch, on the first
     layer of a Sequential. `trainable=False` freezes the weights. A subclass gives `forward` (tensors NCHW or
-    (N, features)) and, where it has weights, `build`. It keeps each constructor argument as an attribute of the same name.
+    (N, features)) and, where it has weights, `build` and `weight_kinds`. It keeps each constructor argument as an
+    attribute of the same name. Called with `training=`, a layer runs in that mode whatever its own is.
     """
 
     foreign = False  # True where forward is someone else's code
+    weight_kinds: tuple[Weight, ...] = ()  # in Keras's order
 
     def __init__(
         self,
@@ -61,10 +76,12 @@ class Layer(Configurable, nn.Module):
         self.requires_grad_(self._trainable)
         self.train(self.training)
 
+    # --- being called ------------------------------------------------------------------------------------------
+
     def build(self, *shapes: Shape) -> None:
         """Create the weights for inputs of these shapes, without the batch and channels first. Called once."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         symbolic = list(values_in([args, kwargs]))
         if not self.built:
             shapes = [v.inner_shape for v in symbolic] or [tuple(t.shape[1:]) for t in _tensors(args)]
@@ -73,17 +90,58 @@ class Layer(Configurable, nn.Module):
             if not self._trainable:
                 self.requires_grad_(False)
         if symbolic:
-            return record(self, args, kwargs)
-        return super().__call__(*args, **kwargs)
+            return record(self, args, kwargs, training)
+        with in_mode(self, training):
+            return super().__call__(*args, **kwargs)
 
-    def weight_of(self, shape: Shape, initializer: Any) -> nn.Parameter:
+    @property
+    def input(self) -> Any:
+        """The symbolic value, or values, of the first call. Raises SightlineError before that."""
+        return first_call(self)[0]
+
+    @property
+    def output(self) -> Any:
+        """What the first symbolic call returned: `Model(model.input, layer.output)` is a model of a part."""
+        return first_call(self)[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != FIRST_CALL}
+
+    # --- weights -----------------------------------------------------------------------------------------------
+
+    def variables(self) -> Iterator[Variable]:
+        """The weights in Keras's order, then those of a person's own layer that `weight_kinds` does not name."""
+        seen: set[int] = set()
+        for kind in self.weight_kinds:
+            if (tensor := getattr(self, kind.attribute, None)) is not None:
+                seen.add(id(tensor))
+                yield Variable(kind.keras, tensor)
+        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+            if id(tensor) not in seen and tensor.is_floating_point():
+                yield Variable(name, tensor)
+
+    def penalties(self) -> Iterator[torch.Tensor]:
+        """What the regularizers of trained weights add to the loss."""
+        for kind in self.weight_kinds:
+            regularizer = getattr(self, f"{kind.prefix}_regularizer", None)
+            weight = getattr(self, kind.attribute, None)
+            if regularizer is not None and weight is not None and weight.requires_grad:
+                yield regularizer(weight)
+
+    def new_weight(self, kind: Weight, shape: Shape) -> None:
+        """Make a parameter of this kind, filled by its initializer."""
+        setattr(self, kind.attribute, self.weight_of(shape, getattr(self, f"{kind.prefix}_initializer")))
+
+    def new_state(self, kind: Weight, shape: Shape) -> None:
+        """As `new_weight`, for a weight that is never trained: a buffer."""
+        self.register_buffer(kind.attribute, self.weight_of(shape, getattr(self, f"{kind.prefix}_initializer")).data)
+
+    def weight_of(self, shape: Shape, initializer: Given) -> nn.Parameter:
         """A new parameter, initialised; a convolution's kernel lies in channels_last memory."""
-        from .initializers import initialize
-
         tensor = torch.empty(shape)
         if len(shape) == 4:
             tensor = tensor.to(memory_format=torch.channels_last)
-        initialize(tensor, initializer)
+        initialize(tensor, checked(initializer))
         return nn.Parameter(tensor)
 
     def extra_repr(self) -> str:
@@ -117,6 +175,13 @@ def pair(value: Any, what: str, *, least: int = 1) -> tuple[int, int]:
     if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
         raise ArgumentError(f"{what} is a whole number of at least {least}, or two of them", received=repr(value))
     return both[0], both[1]
+
+
+def whole(value: Any, what: str, *, least: int = 1) -> int:
+    """A whole number of at least `least`; raises ArgumentError otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ArgumentError(f"{what} is a whole number of at least {least}", received=repr(value))
+    return value
 
 
 def _tensors(structure: Any) -> list[torch.Tensor]:

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import ArgumentError, ShapeError, choose
-from ..layout import Shape
-from .activations import Activation, activate, checked
-from .base import Common, Layer, pair
-from .initializers import Initializer
-from .padding import is_symmetric, pads_of
+from .. import activations, initializers, regularizers
+from ..activations import Activation, activate
+from ..errors import ArgumentError, ShapeError
+from ..layout import Shape, depthwise_kernel
+from .base import BIAS, KERNEL, Common, Layer, Weight, pair, whole
+from .padding import checked_padding, is_symmetric, pads_of
+
+Pair = int | Sequence[int]
 
 
-class Conv2D(Layer):
+class _Convolution(Layer):
+    """What all convolutions have: a window that moves, an activation, and perhaps a bias of each output channel."""
+
+    bias: nn.Parameter | None
+
+    def _set_window(self, kernel_size: Pair, strides: Pair, padding: str, dilation_rate: Pair) -> None:
+        where = type(self).__name__
+        self.kernel_size = pair(kernel_size, f"{where}: kernel_size")
+        self.strides = pair(strides, f"{where}: strides")
+        self.padding = checked_padding(padding)
+        self.dilation_rate = pair(dilation_rate, f"{where}: dilation_rate")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            received = f"strides={self.strides}, dilation_rate={self.dilation_rate}"
+            raise ArgumentError(f"{where}: strides and dilation_rate cannot both be above 1", received=received)
+
+    def _set_output(self, activation: Activation, use_bias: bool, initializer: Any, regularizer: Any) -> None:
+        self.activation = activations.checked(activation)
+        self.use_bias = use_bias
+        self.bias_initializer = initializers.checked(initializer)
+        self.bias_regularizer = regularizers.get(regularizer)
+
+    def _new_bias(self, channels: int) -> None:
+        self.bias = None
+        if self.use_bias:
+            self.new_weight(BIAS, (channels,))
+
+    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
+        return convolve(x, weight, bias, self.strides, self.padding, self.dilation_rate, groups)
+
+
+class Conv2D(_Convolution):
     """2D convolution of an image or feature map: (H, W, C) -> (H', W', filters).
 
     `padding="valid"` gives H' = floor((H - kernel) / strides) + 1, `"same"` gives H' = ceil(H / strides), with an odd pad at
@@ -25,37 +57,36 @@ class Conv2D(Layer):
     initial weights are Keras's. Weights: `weight` (filters, C / groups, height, width) and `bias` (filters).
     """
 
+    weight_kinds = (KERNEL, BIAS)
+    weight: nn.Parameter
+
     def __init__(
         self,
         filters: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = (1, 1),
+        kernel_size: Pair,
+        strides: Pair = (1, 1),
         padding: str = "valid",
-        dilation_rate: int | Sequence[int] = (1, 1),
+        dilation_rate: Pair = (1, 1),
         groups: int = 1,
         activation: Activation = None,
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
+        kernel_initializer: initializers.Given = "glorot_uniform",
+        bias_initializer: initializers.Given = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        if not isinstance(filters, int) or filters < 1 or filters % groups:
+        self.groups = whole(groups, "Conv2D: groups")
+        self.filters = whole(filters, "Conv2D: filters")
+        if self.filters % self.groups:
             raise ArgumentError(
                 "Conv2D: filters is a positive whole number that groups divides", received=repr(filters)
             )
-        self.filters = filters
-        self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
-        self.strides = pair(strides, "Conv2D: strides")
-        self.padding = choose("padding", padding.lower() if isinstance(padding, str) else padding, ("valid", "same"))
-        self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")
-        self.groups = groups
-        self.activation = checked(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
-        self.weight: nn.Parameter
-        self.bias: nn.Parameter | None
+        self._set_window(kernel_size, strides, padding, dilation_rate)
+        self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
+        self.kernel_initializer = initializers.checked(kernel_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, *shapes: Shape) -> None:
         channels = feature_map_shape("Conv2D", *shapes)[0]
@@ -63,20 +94,189 @@ class Conv2D(Layer):
             raise ShapeError(
                 "Conv2D: groups must divide the input's channels", received=f"{channels} channels, groups={self.groups}"
             )
-        self.weight = self.weight_of(
-            (self.filters, channels // self.groups, *self.kernel_size), self.kernel_initializer
-        )
-        self.bias = self.weight_of((self.filters,), self.bias_initializer) if self.use_bias else None
+        self.new_weight(KERNEL, (self.filters, channels // self.groups, *self.kernel_size))
+        self._new_bias(self.filters)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        size = (x.shape[-2], x.shape[-1])
-        pads = pads_of(size, self.kernel_size, self.strides, self.padding, self.dilation_rate)
-        if is_symmetric(pads):
-            padding = (pads[0][0], pads[1][0])
-        else:  # torch pads both sides alike
-            x, padding = F.pad(x, (*pads[1], *pads[0])), (0, 0)
-        x = F.conv2d(x, self.weight, self.bias, self.strides, padding, self.dilation_rate, self.groups)
+        return activate(self._convolve(x, self.weight, self.bias, self.groups), self.activation)
+
+
+class DepthwiseConv2D(_Convolution):
+    """A convolution of each channel on its own: (H, W, C) -> (H', W', C * depth_multiplier); sizes as in Conv2D.
+
+    The first `depth_multiplier` output channels come from the first input channel, and so on. Weights: `weight`
+    (depth_multiplier, C, height, width), `bias` (C * depth_multiplier).
+    """
+
+    weight_kinds = (Weight("kernel", "weight", "depthwise"), BIAS)
+    weight: nn.Parameter
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        strides: Pair = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        dilation_rate: Pair = (1, 1),
+        activation: Activation = None,
+        use_bias: bool = True,
+        depthwise_initializer: initializers.Given = "glorot_uniform",
+        bias_initializer: initializers.Given = "zeros",
+        depthwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **common: Unpack[Common],
+    ):
+        super().__init__(**common)
+        self.depth_multiplier = whole(depth_multiplier, "DepthwiseConv2D: depth_multiplier")
+        self._set_window(kernel_size, strides, padding, dilation_rate)
+        self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
+        self.depthwise_initializer = initializers.checked(depthwise_initializer)
+        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+
+    def build(self, *shapes: Shape) -> None:
+        channels = feature_map_shape("DepthwiseConv2D", *shapes)[0]
+        self.new_weight(self.weight_kinds[0], (self.depth_multiplier, channels, *self.kernel_size))
+        self._new_bias(channels * self.depth_multiplier)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._convolve(x, depthwise_kernel(self.weight), self.bias, x.shape[1])
         return activate(x, self.activation)
+
+
+class SeparableConv2D(_Convolution):
+    """A depthwise convolution, then one of 1x1 over all channels (Chollet, 2017): (H, W, C) -> (H', W', filters).
+
+    Weights: `depthwise_weight` (depth_multiplier, C, height, width), `pointwise_weight` (filters, C * depth_multiplier, 1, 1),
+    `bias` (filters).
+    """
+
+    weight_kinds = (
+        Weight("depthwise_kernel", "depthwise_weight", "depthwise"),
+        Weight("pointwise_kernel", "pointwise_weight", "pointwise"),
+        BIAS,
+    )
+    depthwise_weight: nn.Parameter
+    pointwise_weight: nn.Parameter
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Pair,
+        strides: Pair = (1, 1),
+        padding: str = "valid",
+        dilation_rate: Pair = (1, 1),
+        depth_multiplier: int = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
+        depthwise_initializer: initializers.Given = "glorot_uniform",
+        pointwise_initializer: initializers.Given = "glorot_uniform",
+        bias_initializer: initializers.Given = "zeros",
+        depthwise_regularizer: Any = None,
+        pointwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **common: Unpack[Common],
+    ):
+        super().__init__(**common)
+        self.filters = whole(filters, "SeparableConv2D: filters")
+        self.depth_multiplier = whole(depth_multiplier, "SeparableConv2D: depth_multiplier")
+        self._set_window(kernel_size, strides, padding, dilation_rate)
+        self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
+        self.depthwise_initializer = initializers.checked(depthwise_initializer)
+        self.pointwise_initializer = initializers.checked(pointwise_initializer)
+        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
+
+    def build(self, *shapes: Shape) -> None:
+        channels = feature_map_shape("SeparableConv2D", *shapes)[0]
+        depthwise, pointwise, _ = self.weight_kinds
+        self.new_weight(depthwise, (self.depth_multiplier, channels, *self.kernel_size))
+        self.new_weight(pointwise, (self.filters, channels * self.depth_multiplier, 1, 1))
+        self._new_bias(self.filters)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._convolve(x, depthwise_kernel(self.depthwise_weight), None, x.shape[1])
+        return activate(F.conv2d(x, self.pointwise_weight, self.bias), self.activation)
+
+
+class Conv2DTranspose(_Convolution):
+    """The transposed convolution, which enlarges: (H, W, C) -> (H', W', filters).
+
+    `padding="same"` gives H' = H * strides, `"valid"` gives H' = (H - 1) * strides + max(kernel, strides). With
+    `output_padding` (less than strides) they are (H - 1) * strides + kernel % 2 + output_padding and
+    (H - 1) * strides + kernel + output_padding. Weights: `weight` (C, filters, height, width), `bias` (filters).
+    """
+
+    weight_kinds = (KERNEL, BIAS)
+    weight: nn.Parameter
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Pair,
+        strides: Pair = (1, 1),
+        padding: str = "valid",
+        output_padding: Pair | None = None,
+        dilation_rate: Pair = (1, 1),
+        activation: Activation = None,
+        use_bias: bool = True,
+        kernel_initializer: initializers.Given = "glorot_uniform",
+        bias_initializer: initializers.Given = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **common: Unpack[Common],
+    ):
+        super().__init__(**common)
+        self.filters = whole(filters, "Conv2DTranspose: filters")
+        self._set_window(kernel_size, strides, padding, dilation_rate)
+        self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
+        what = "Conv2DTranspose: output_padding"
+        self.output_padding = None if output_padding is None else pair(output_padding, what, least=0)
+        if self.output_padding and any(o >= s for o, s in zip(self.output_padding, self.strides, strict=True)):
+            raise ArgumentError(f"{what} must be less than strides {self.strides}", received=self.output_padding)
+        self.kernel_initializer = initializers.checked(kernel_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+
+    def build(self, *shapes: Shape) -> None:
+        channels = feature_map_shape("Conv2DTranspose", *shapes)[0]
+        self.new_weight(KERNEL, (channels, self.filters, *self.kernel_size))
+        self._new_bias(self.filters)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before, after = zip(*(self._crop(axis) for axis in (0, 1)), strict=True)
+        grow = [max(b - a, 0) for b, a in zip(before, after, strict=True)]
+        x = F.conv_transpose2d(x, self.weight, self.bias, self.strides, before, grow, 1, self.dilation_rate)
+        height, width = (max(a - b, 0) for b, a in zip(before, after, strict=True))
+        x = x[:, :, : x.shape[2] - height, : x.shape[3] - width]
+        return activate(x, self.activation)
+
+    def _crop(self, axis: int) -> tuple[int, int]:
+        """What Keras takes off both ends of (size - 1) * strides + kernel places; negative where it adds."""
+        kernel = (self.kernel_size[axis] - 1) * self.dilation_rate[axis] + 1
+        stride, more = self.strides[axis], self.output_padding[axis] if self.output_padding else None
+        if self.padding == "valid":
+            return 0, -(max(stride - kernel, 0) if more is None else more)
+        total = kernel - stride if more is None else kernel - kernel % 2 - more
+        before = max(total // 2, 0)
+        return before, total - before
+
+
+def convolve(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "valid",
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> torch.Tensor:
+    """torch's convolution with Keras's padding, "valid" or "same"."""
+    kernel = (weight.shape[2], weight.shape[3])
+    pads = pads_of((x.shape[-2], x.shape[-1]), kernel, strides, padding, dilation)
+    if is_symmetric(pads):
+        around = (pads[0][0], pads[1][0])
+    else:  # torch pads both sides alike
+        x, around = F.pad(x, (*pads[1], *pads[0])), (0, 0)
+    return F.conv2d(x, weight, bias, strides, around, dilation, groups)
 
 
 def feature_map_shape(where: str, *shapes: Shape) -> Shape:
@@ -87,3 +287,6 @@ def feature_map_shape(where: str, *shapes: Shape) -> Shape:
             f"{where} takes one feature map", expected="(None, height, width, channels)", received=received
         )
     return shapes[0]
+
+
+Convolution2D, Convolution2DTranspose, SeparableConvolution2D = Conv2D, Conv2DTranspose, SeparableConv2D

@@ -1,20 +1,20 @@
-"""Layers that are not about places: dense connections, activations, shapes, and the way in for torch's modules."""
+"""Where values come in, dense connections, scaling, and the way in for torch's modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .. import activations, initializers, regularizers
 from ..errors import ArgumentError, ShapeError
-from ..graph.symbolic import Call, Value
-from ..layout import Shape, channels_of, flatten, inner_shape
-from . import activations
-from .base import Common, Layer, checked_shape
-from .initializers import Initializer
+from ..graph.symbolic import FIRST_CALL, Call, Value, remember
+from ..graph.weights import Variable, variables_of
+from ..layout import Shape, broadcast_to_inner, channels_of, inner_shape
+from .base import BIAS, KERNEL, Common, Layer, checked_shape, whole
 
 
 class InputLayer(Layer):
@@ -31,8 +31,10 @@ class InputLayer(Layer):
         self.built = True
 
     def value(self) -> Value:
-        """The symbolic value that comes in here."""
-        return Value(Call(self), inner_shape(self.shape), getattr(torch, self.dtype))
+        """The symbolic value that comes in here, the same each time."""
+        if FIRST_CALL not in self.__dict__:
+            remember(self, (), Value(Call(self), inner_shape(self.shape), getattr(torch, self.dtype)))
+        return self.output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -51,31 +53,37 @@ class Dense(Layer):
     Arguments, defaults and initial weights are Keras's. Weights: `weight` (units, features), `bias` (units).
     """
 
+    weight_kinds = (KERNEL, BIAS)
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
     def __init__(
         self,
         units: int,
         activation: activations.Activation = None,
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
+        kernel_initializer: initializers.Given = "glorot_uniform",
+        bias_initializer: initializers.Given = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        if not isinstance(units, int) or units < 1:
-            raise ArgumentError("Dense: units is a positive whole number", received=repr(units))
-        self.units = units
+        self.units = whole(units, "Dense: units")
         self.activation = activations.checked(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
-        self.weight: nn.Parameter
-        self.bias: nn.Parameter | None
+        self.kernel_initializer = initializers.checked(kernel_initializer)
+        self.bias_initializer = initializers.checked(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
 
     def build(self, *shapes: Shape) -> None:
         if len(shapes) != 1 or not shapes[0]:
             raise ShapeError("Dense takes one tensor with features", received=f"shapes {shapes}")
-        self.weight = self.weight_of((self.units, channels_of(shapes[0])), self.kernel_initializer)
-        self.bias = self.weight_of((self.units,), self.bias_initializer) if self.use_bias else None
+        self.new_weight(KERNEL, (self.units, channels_of(shapes[0])))
+        self.bias = None
+        if self.use_bias:
+            self.new_weight(BIAS, (self.units,))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 4:
@@ -85,82 +93,42 @@ class Dense(Layer):
         return activations.activate(x, self.activation)
 
 
-class Flatten(Layer):
-    """All axes but the batch as one, in HWC order: (H, W, C) -> (H*W*C)."""
+class Identity(Layer):
+    """What comes in goes out; a place to name."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return flatten(x)
-
-
-class Dropout(Layer):
-    """In training, zero a share `rate` (0 <= rate < 1) of the values and scale the rest by 1 / (1 - rate).
-
-    With a `seed`, the n-th call since the layer was made draws the same mask again, whatever else draws in between.
-    """
-
-    def __init__(self, rate: float, seed: int | None = None, **common: Unpack[Common]):
-        super().__init__(**common)
-        if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ArgumentError("Dropout: rate is the share to drop, 0 <= rate < 1", received=repr(rate))
-        self.rate = rate
-        self.seed = seed
-        self.draws = 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        if self.seed is None:
-            return F.dropout(x, self.rate)
-        generator = torch.Generator(x.device).manual_seed(hash((self.seed, self.draws)) % 2**63)
-        self.draws += 1
-        keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=generator)
-        return x * keep.div_(1 - self.rate)
-
-
-class ReLU(Layer):
-    """max(x, 0), with Keras's options: above `max_value` constant, below `threshold` a slope of `negative_slope`."""
-
-    def __init__(
-        self,
-        max_value: float | None = None,
-        negative_slope: float = 0.0,
-        threshold: float = 0.0,
-        **common: Unpack[Common],
-    ):
-        super().__init__(**common)
-        self.max_value = max_value
-        self.negative_slope = negative_slope
-        self.threshold = threshold
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.threshold == 0 and self.negative_slope == 0:
-            y = F.relu(x)
-        else:
-            y = torch.where(x > self.threshold, x, self.negative_slope * (x - self.threshold))
-        return y if self.max_value is None else y.clamp(max=self.max_value)
-
-
-class Activation(Layer):
-    """An activation function by name, or any function of a tensor, as a layer."""
-
-    def __init__(self, activation: activations.Activation, **common: Unpack[Common]):
-        super().__init__(**common)
-        self.activation = activations.checked(activation)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return activations.activate(x, self.activation)
+        return x
 
 
 class Rescaling(Layer):
-    """x * scale + offset: a run's first node, which takes raw 0..255 pixels."""
+    """x * scale + offset: a run's first node, which takes raw 0..255 pixels. Both are numbers, or one for each channel."""
 
-    def __init__(self, scale: float, offset: float = 0.0, **common: Unpack[Common]):
+    def __init__(self, scale: float | Sequence[float], offset: float | Sequence[float] = 0.0, **common: Unpack[Common]):
         super().__init__(**common)
-        self.scale = scale
-        self.offset = offset
+        self.scale = _numbers(scale, "Rescaling: scale")
+        self.offset = _numbers(offset, "Rescaling: offset")
+
+    def build(self, *shapes: Shape) -> None:
+        channels = channels_of(shapes[0])
+        for name, value in (("scale", self.scale), ("offset", self.offset)):
+            if isinstance(value, list) and len(value) not in (1, channels):
+                raise ShapeError(f"Rescaling: {name} has a number for each channel", expected=channels, received=value)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.scale + self.offset
+        return x * self._spread(self.scale, x) + self._spread(self.offset, x)
+
+    def _spread(self, value: float | list[float], x: torch.Tensor) -> float | torch.Tensor:
+        if not isinstance(value, list):
+            return value
+        return broadcast_to_inner(torch.tensor(value, dtype=x.dtype, device=x.device), [x.ndim - 1], x.ndim)
+
+
+def _numbers(value: Any, what: str) -> float | list[float]:
+    given = value.tolist() if hasattr(value, "tolist") else value
+    several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not several or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in several):
+        raise ArgumentError(f"{what} is a number, or one for each channel", received=repr(value))
+    return several if isinstance(given, Sequence) else several[0]
 
 
 class Torch(Layer):
@@ -182,6 +150,9 @@ class Torch(Layer):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
+
+    def variables(self) -> Iterator[Variable]:
+        yield from variables_of(self.module)
 
     def extra_repr(self) -> str:
         return ""

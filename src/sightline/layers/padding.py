@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import ShapeError
+from typing import Any
+
+from ..errors import ShapeError, choose
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -16,6 +18,11 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
     places = -(-size // stride)
     total = max((places - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def checked_padding(padding: Any) -> str:
+    """ "valid" or "same", in any case of letters; raises ArgumentError otherwise."""
+    return choose("padding", padding.lower() if isinstance(padding, str) else padding, ("valid", "same"))
 
 
 def pads_of(

@@ -8,11 +8,11 @@ from typing import Unpack
 import torch
 import torch.nn.functional as F
 
-from ..errors import choose
-from ..layout import Shape
-from .base import Common, Layer, pair
+from ..errors import ShapeError
+from ..layout import Shape, to_channels_first, to_channels_last
+from .base import Common, Layer, pair, whole
 from .convolution import feature_map_shape
-from .padding import Pads, is_symmetric, pads_of
+from .padding import Pads, checked_padding, is_symmetric, pads_of
 
 
 class _Pooling2D(Layer):
@@ -29,7 +29,7 @@ class _Pooling2D(Layer):
         where = type(self).__name__
         self.pool_size = pair(pool_size, f"{where}: pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, f"{where}: strides")
-        self.padding = choose("padding", padding.lower() if isinstance(padding, str) else padding, ("valid", "same"))
+        self.padding = checked_padding(padding)
 
     def build(self, *shapes: Shape) -> None:
         feature_map_shape(type(self).__name__, *shapes)
@@ -62,20 +62,55 @@ class AveragePooling2D(_Pooling2D):
         return F.avg_pool2d(F.pad(x, around), self.pool_size, self.strides) / share
 
 
-class GlobalAveragePooling2D(Layer):
-    """The mean of each feature map: (H, W, C) -> (C), or (1, 1, C) with `keepdims`."""
+class DepthMaxPooling2D(Layer):
+    """The largest of each group of `pool_size` feature maps that follow each other: (H, W, C) -> (H, W, C / pool_size).
+
+    A network can so learn not to care which of several filters answers: rotations of a pattern, say. Not in Keras.
+    """
+
+    def __init__(self, pool_size: int = 2, **common: Unpack[Common]):
+        super().__init__(**common)
+        self.pool_size = whole(pool_size, "DepthMaxPooling2D: pool_size")
+
+    def build(self, *shapes: Shape) -> None:
+        channels = feature_map_shape("DepthMaxPooling2D", *shapes)[0]
+        if channels % self.pool_size:
+            raise ShapeError(
+                "DepthMaxPooling2D: pool_size must divide the input's channels",
+                received=f"{channels} channels, pool_size={self.pool_size}",
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        groups = to_channels_last(x).unflatten(-1, (-1, self.pool_size))
+        return to_channels_first(groups.max(-1).values)
+
+
+class _GlobalPooling2D(Layer):
+    """One value for each feature map: (H, W, C) -> (C), or (1, 1, C) with `keepdims`."""
 
     def __init__(self, keepdims: bool = False, **common: Unpack[Common]):
         super().__init__(**common)
         self.keepdims = keepdims
 
     def build(self, *shapes: Shape) -> None:
-        feature_map_shape("GlobalAveragePooling2D", *shapes)
+        feature_map_shape(type(self).__name__, *shapes)
+
+
+class GlobalAveragePooling2D(_GlobalPooling2D):
+    """The mean of each feature map: (H, W, C) -> (C), or (1, 1, C) with `keepdims`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean((2, 3), keepdim=self.keepdims)
 
 
+class GlobalMaxPooling2D(_GlobalPooling2D):
+    """The largest value of each feature map: (H, W, C) -> (C), or (1, 1, C) with `keepdims`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.amax((2, 3), keepdim=self.keepdims)
+
+
 MaxPool2D = MaxPooling2D
 AvgPool2D = AveragePooling2D
 GlobalAvgPool2D = GlobalAveragePooling2D
+GlobalMaxPool2D = GlobalMaxPooling2D

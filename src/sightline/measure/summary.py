@@ -10,6 +10,7 @@ from torch import fx, nn
 from ..console import as_plain_text
 from ..graph.build import layer_of
 from ..graph.network import Network
+from ..graph.weights import variables_of
 from ..layout import person_shape
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ def summarize(network: Network, *, title: str | None = None) -> Summary:
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:
     """(trainable, non-trainable): parameters that train; frozen ones and moving statistics (not counters)."""
-    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
-    return trainable, frozen + sum(b.numel() for b in module.buffers() if b.is_floating_point())
+    counts = [(variable.tensor.numel(), variable.trainable) for variable in variables_of(module)]
+    return sum(n for n, trains in counts if trains), sum(n for n, trains in counts if not trains)
 
 
 def _shape_text(node: fx.Node) -> str:

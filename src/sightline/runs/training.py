@@ -22,6 +22,7 @@ from ..plots import draw_curves
 from ..schedules import cosine
 from ..structures import Dataset, ImageSpec, Problem
 from ..tasks import TASKS, Task
+from ..training.ports import ports_of
 from ..training.progress import EpochProgress
 from . import networks
 from .folder import Log, ResultsFile, RunFolder, describe_data, environment, read_results, write_json
@@ -108,10 +109,10 @@ def _fit(
 ) -> None:
     classes = len(dataset.classes)
     model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
-    model.compile(optimizers.Adam(settings.lr), task.loss, task.metrics(classes))
+    model.compile(optimizers.Adam(settings.lr), task.loss, metrics=task.metrics(classes))
     workers = settings.thread_count
-    train_batches = ImageBatches(images["train"], model.inputs[0], settings.batch_size, workers, seed=settings.seed)
-    validation = ImageBatches(images["validation"], model.inputs[0], settings.batch_size, workers)
+    train_batches = ImageBatches(images["train"], ports_of(model), settings.batch_size, workers, seed=settings.seed)
+    validation = ImageBatches(images["validation"], ports_of(model), settings.batch_size, workers)
     log(f"Model {settings.model}: {model.count_params():,} parameters, images {images['train'].spec.shape}")
     keep: list[Callback] = [
         LearningRateScheduler(cosine(settings.lr, settings.epochs)),

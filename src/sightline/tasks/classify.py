@@ -10,9 +10,9 @@ import torch
 
 from ..data.folders import read_class_folders
 from ..metrics import (
-    Accuracy,
     Metric,
-    TopKCategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
     sparse_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
     wilson_interval,
@@ -34,7 +34,8 @@ class Classify(Task):
 
     def metrics(self, classes: int) -> list[Metric]:
         k = top_k(classes)
-        return [Accuracy()] + ([TopKCategoricalAccuracy(k, name=f"top_{k}_accuracy")] if k else [])
+        accuracy = SparseCategoricalAccuracy(name="accuracy")
+        return [accuracy] + ([SparseTopKCategoricalAccuracy(k, name=f"top_{k}_accuracy")] if k else [])
 
     def measure(self, split: str, answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Measures:
         n = len(targets)

@@ -1,12 +1,12 @@
 """What a person hands to `fit` as batches of tensors: arrays, torch tensors, or any iterable of batches.
 
 NumPy is NHWC, torch tensors are NCHW; both become float32 NCHW tensors in channels_last memory. Values are never
-scaled here. Whatever has `epoch(number)`, which yields (inputs, targets) for that epoch, is taken as it is.
+scaled here. Whatever has `epoch(number)`, which yields batches for that epoch, is taken as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -16,11 +16,17 @@ import torch
 from ..errors import ArgumentError, DataError, ShapeError
 from ..graph.symbolic import Value
 from ..layout import to_channels_first
+from .ports import Ports, arranged
+
+Tensors = tuple[torch.Tensor, ...]
 
 
 class Batch(NamedTuple):
-    inputs: torch.Tensor
-    targets: torch.Tensor | None
+    """Tensors for each of a network's inputs; targets and sample weights for each output, or None."""
+
+    inputs: Tensors
+    targets: tuple[torch.Tensor | None, ...] | None
+    weights: tuple[torch.Tensor | None, ...] | None
     size: int
 
 
@@ -34,63 +40,126 @@ class Batches(Protocol):
 
 
 def as_batches(
-    x: Any, y: Any, value: Value, *, batch_size: int | None = None, shuffle: bool = False, steps: int | None = None
+    data: Any,
+    ports: Ports,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    steps: int | None = None,
+    class_weight: Mapping[int, float] | None = None,
 ) -> Batches:
-    """Batches of `x` and `y` for a network whose input is the symbolic `value`.
+    """Batches of `data`, which is (x, y, sample_weight) with None where there is none, for a network with these `ports`.
 
     Raises ShapeError or DataError, naming what does not fit, before the first batch where that can be seen.
     """
+    x, y, weights = data
     if isinstance(x, Batches):
         return x
-    if isinstance(x, list) and y is not None and not isinstance(x[0], tuple):
-        x = np.asarray(x)
-    if isinstance(x, (np.ndarray, torch.Tensor)):
-        return ArrayBatches(x, y, value, 32 if batch_size is None else batch_size, shuffle, steps)
+    if class_weight is not None and weights is not None:
+        raise ArgumentError("Give class_weight or sample_weight, not both")
+    if class_weight is not None and len(ports.outputs) > 1:
+        raise ArgumentError("class_weight takes a model with one output", received=f"outputs {ports.outputs}")
+    make = BatchMaker(ports, class_weight)
+    if _is_arrays(x, ports, with_targets=y is not None):
+        return ArrayBatches(x, y, weights, make, 32 if batch_size is None else batch_size, shuffle, steps)
     if isinstance(x, Iterable) or (hasattr(x, "__len__") and hasattr(x, "__getitem__")):
-        if y is not None:
-            raise ArgumentError("An iterable of batches brings its own targets", fix="Leave y out")
+        if y is not None or weights is not None:
+            raise ArgumentError("An iterable of batches brings its own targets and weights", fix="Leave y out")
         if batch_size is not None:
             raise ArgumentError("An iterable of batches has its own batch size", fix="Leave batch_size out")
-        return IterableBatches(x, value, steps)
+        return IterableBatches(x, make, steps)
     raise ArgumentError(
         "Cannot train on this", expected="arrays, tensors or an iterable of batches", received=type(x).__name__
     )
 
 
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (np.ndarray, torch.Tensor))
+
+
+def _is_arrays(x: Any, ports: Ports, *, with_targets: bool) -> bool:
+    """Whether `x` holds all samples: an array, one for each input, or a list of images (which has targets beside it)."""
+    if _is_array(x) or isinstance(x, dict):
+        return True
+    if not isinstance(x, (list, tuple)) or not x:
+        return False
+    if len(ports.inputs) > 1:
+        return len(x) == len(ports.inputs) and all(_is_array(part) for part in x)
+    return with_targets and not isinstance(x[0], tuple)
+
+
+class BatchMaker:
+    """Turns what a person has for one batch into tensors."""
+
+    def __init__(self, ports: Ports, class_weight: Mapping[int, float] | None = None):
+        self.ports, self.class_weight = ports, class_weight
+
+    def __call__(self, x: Any, y: Any = None, weights: Any = None) -> Batch:
+        values = self.ports.inputs
+        given = arranged(x, list(values), "inputs")
+        inputs = tuple(as_inputs(part, value) for part, value in zip(given, values.values(), strict=True))
+        targets = None if y is None else tuple(_if_any(as_targets, t) for t in self.targets(y))
+        if self.class_weight is not None and weights is None and targets is not None and targets[0] is not None:
+            weights = weights_of_classes(targets[0], self.class_weight)
+        heavy = None if weights is None else tuple(_if_any(_as_weights, w) for w in self.weights(weights))
+        return Batch(inputs, targets, heavy, len(inputs[0]))
+
+    def targets(self, y: Any) -> tuple[Any, ...]:
+        return arranged(y, self.ports.outputs, "targets", optional=True)
+
+    def weights(self, weights: Any) -> tuple[Any, ...]:
+        """One array counts for every output."""
+        several = isinstance(weights, (list, tuple, dict))
+        return (
+            arranged(weights, self.ports.outputs, "sample weights", optional=True)
+            if several
+            else ((weights,) * len(self.ports.outputs))
+        )
+
+
+def _if_any(function: Any, given: Any) -> Any:
+    return None if given is None else function(given)
+
+
 class ArrayBatches:
     """Batches of arrays that are in memory; shuffled anew each epoch from torch's generator."""
 
-    def __init__(self, x: Any, y: Any, value: Value, batch_size: int, shuffle: bool, steps: int | None = None):
+    def __init__(
+        self, x: Any, y: Any, weights: Any, make: BatchMaker, batch_size: int, shuffle: bool, steps: int | None
+    ):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ArgumentError("batch_size is a positive whole number", received=repr(batch_size))
-        if len(x) == 0:
-            raise DataError("There is no sample in x", received=f"an array of shape {tuple(x.shape)}")
-        if y is not None:
-            y = y if isinstance(y, (np.ndarray, torch.Tensor)) else np.asarray(y)
-            if len(y) != len(x):
-                raise ShapeError("x and y must have as many samples", received=f"{len(x)} and {len(y)}")
-        self._x, self._y, self._value = x, y, value
-        self._batch_size, self._shuffle = batch_size, shuffle
-        whole = -(-len(x) // batch_size)
+        self._make = make
+        self._x = [_as_array(part) for part in arranged(x, list(make.ports.inputs), "inputs")]
+        self._y = None if y is None else [_if_any(_as_array, part) for part in make.targets(y)]
+        self._w = None if weights is None else [_if_any(_as_array, part) for part in make.weights(weights)]
+        count = len(self._x[0])
+        if count == 0:
+            raise DataError("There is no sample in x", received=f"an array of shape {tuple(self._x[0].shape)}")
+        for what, parts in (("all inputs", self._x), ("y", self._y or []), ("sample_weight", self._w or [])):
+            for part in parts:
+                if part is not None and len(part) != count:
+                    raise ShapeError(f"x and {what} must have as many samples", received=f"{count} and {len(part)}")
+        self._count, self._batch_size, self._shuffle = count, batch_size, shuffle
+        whole = -(-count // batch_size)
         if steps is not None and steps > whole:
             raise ArgumentError(f"There are {whole} batches of {batch_size}, not the {steps} asked for")
         self.steps: int | None = whole if steps is None else steps
-        as_inputs(x[:1], value)  # a wrong shape is told now
+        make([part[:1] for part in self._x])  # a wrong shape is told now
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        order = torch.randperm(len(self._x)) if self._shuffle else None
+        order = torch.randperm(self._count) if self._shuffle else None
         for step in range(self.steps or 0):
             at: Any = slice(step * self._batch_size, (step + 1) * self._batch_size)
-            if order is not None:
-                at = order[at]
-            yield make_batch(_take(self._x, at), None if self._y is None else _take(self._y, at), self._value)
+            at = at if order is None else order[at]
+            yield self._make(_take(self._x, at), _take(self._y, at), _take(self._w, at))
 
 
 class IterableBatches:
     """Batches from a list, a DataLoader or a generator. With `steps`, an epoch goes on where the last one stopped."""
 
-    def __init__(self, batches: Any, value: Value, steps: int | None):
-        self._batches, self._value = batches, value
+    def __init__(self, batches: Any, make: BatchMaker, steps: int | None):
+        self._batches, self._make = batches, make
         self._unfinished: Iterator[Any] | None = None
         length = len(batches) if isinstance(batches, Sized) else None
         self._limit = steps
@@ -100,8 +169,7 @@ class IterableBatches:
         taken = 0
         for item in self._items():
             taken += 1
-            x, y = _inputs_and_targets(item)
-            yield make_batch(x, y, self._value)
+            yield self._make(*_parts_of(item))
         if not taken:
             once = (
                 "A generator is used up after one pass: give steps_per_epoch, or something that can be iterated again"
@@ -130,28 +198,36 @@ class IterableBatches:
 
 
 def _iterate(batches: Any) -> Iterator[Any]:
-    """An iterable's items, or those of an object that has a length and gives its batches by number."""
-    return iter(batches) if isinstance(batches, Iterable) else (batches[i] for i in range(len(batches)))
+    """One pass: by number where batches have a length and numbers, as Keras's own data sets, which may be endless otherwise."""
+    by_number = hasattr(batches, "__len__") and hasattr(batches, "__getitem__")
+    if not by_number or isinstance(batches, (list, tuple)):
+        yield from iter(batches)
+        return
+    yield from (batches[i] for i in range(len(batches)))
+    if hasattr(batches, "on_epoch_end"):
+        batches.on_epoch_end()
 
 
-def make_batch(x: Any, y: Any, value: Value) -> Batch:
-    inputs = as_inputs(x, value)
-    return Batch(inputs, None if y is None else as_targets(y), len(inputs))
-
-
-def _inputs_and_targets(item: Any) -> tuple[Any, Any]:
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        return item[0], item[1]
-    if isinstance(item, (tuple, list)) and len(item) == 1:
-        return item[0], None
-    if isinstance(item, (np.ndarray, torch.Tensor)):
-        return item, None
+def _parts_of(item: Any) -> tuple[Any, ...]:
+    """(x), (x, y) or (x, y, weights) of one batch."""
+    if isinstance(item, (tuple, list)) and 1 <= len(item) <= 3:
+        return tuple(item)
+    if _is_array(item) or isinstance(item, dict):
+        return (item,)
     received = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, (tuple, list)) else "")
-    raise ArgumentError("A batch is (inputs, targets)", received=received)
+    raise ArgumentError("A batch is (inputs, targets) or (inputs, targets, sample weights)", received=received)
 
 
-def _take(array: Any, at: Any) -> Any:
-    return array[at.numpy() if isinstance(array, np.ndarray) and isinstance(at, torch.Tensor) else at]
+def _take(arrays: list[Any] | None, at: Any) -> list[Any] | None:
+    return None if arrays is None else [_if_any(lambda a: a[_index(a, at)], array) for array in arrays]
+
+
+def _index(array: Any, at: Any) -> Any:
+    return at.numpy() if isinstance(array, np.ndarray) and isinstance(at, torch.Tensor) else at
+
+
+def _as_array(given: Any) -> Any:
+    return given if _is_array(given) else np.asarray(given)
 
 
 def as_inputs(x: Any, value: Value) -> torch.Tensor:
@@ -189,25 +265,59 @@ def _as_tensor(array: Any) -> torch.Tensor:
 
 def as_targets(y: Any) -> torch.Tensor:
     """A batch of targets, laid out as inputs are; floating ones in single precision."""
-    tensor = y if isinstance(y, torch.Tensor) else to_channels_first(_as_tensor(y))
+    tensor = y if isinstance(y, torch.Tensor) else to_channels_first(_as_tensor(np.asarray(y)))
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def as_pair(data: Any) -> tuple[Any, Any]:
-    """`validation_data` as (x, y): a pair of arrays, or an iterable of batches and None."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[0], "shape"):
-        return data[0], data[1]
-    if isinstance(data, tuple) and len(data) == 3:
-        raise ArgumentError("validation_data is (x, y); sample weights are not supported")
-    return data, None
+def _as_weights(weights: Any) -> torch.Tensor:
+    """Sample weights keep a person's axes: one for each sample, or for each place (N, H, W)."""
+    return as_targets(weights).float()
 
 
-def split_off(x: Any, y: Any, share: float, given: Any) -> tuple[Any, Any, tuple[Any, Any]]:
-    """(x, y, (validation x, validation y)): the last `share` of arrays, before any shuffling, as Keras takes it."""
-    if given is not None:
-        raise ArgumentError("Give validation_split or validation_data, not both")
-    if not isinstance(x, (np.ndarray, torch.Tensor)) or y is None:
-        raise ArgumentError("validation_split takes arrays x and y", received=type(x).__name__)
-    if not 0 < share < 1 or not (first := int(len(x) * (1 - share))):
+def weights_of_classes(targets: torch.Tensor, class_weight: Mapping[int, float]) -> torch.Tensor:
+    """A weight for each sample from its class, 1 where `class_weight` does not name it; one-hot targets or class numbers."""
+    if targets.ndim > 2:
+        raise ArgumentError(
+            "class_weight takes one class for each sample", received=f"targets of shape {tuple(targets.shape)}",
+            fix="Give sample_weight an array of one weight for each place",
+        )  # fmt: skip
+    one_hot = targets.ndim == 2 and targets.shape[1] > 1
+    numbers = (targets.argmax(1) if one_hot else targets.flatten()).round().long()
+    return torch.tensor([float(class_weight.get(n, 1.0)) for n in numbers.tolist()])
+
+
+def as_triple(data: Any, ports: Ports) -> tuple[Any, Any, Any]:
+    """`validation_data` as (x, y, weights): a pair or triple of arrays, or an iterable of batches and None."""
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and _is_arrays(data[0], ports, with_targets=True):
+        return (*data, None)[:3]
+    return data, None, None
+
+
+def split_off(data: tuple[Any, Any, Any], share: float) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
+    """(training data, validation data): the last `share` of all arrays, before any shuffling, as Keras takes it."""
+    arrays = [part for part in _leaves(data) if part is not None]
+    if data[1] is None or not all(_is_array(part) for part in arrays):
+        raise ArgumentError("validation_split takes arrays x and y", received=type(data[0]).__name__)
+    if not 0 < share < 1 or not (first := int(len(arrays[0]) * (1 - share))):
         raise ArgumentError("validation_split is a share between 0 and 1 that leaves a sample", received=share)
-    return x[:first], y[:first], (x[first:], y[first:])
+    x, y, w = (_part(each, slice(None, first)) for each in data)
+    vx, vy, vw = (_part(each, slice(first, None)) for each in data)
+    return (x, y, w), (vx, vy, vw)
+
+
+def _leaves(data: Any) -> Iterator[Any]:
+    if isinstance(data, (tuple, list)):
+        for part in data:
+            yield from _leaves(part)
+    elif isinstance(data, dict):
+        yield from _leaves(tuple(data.values()))
+    else:
+        yield data
+
+
+def _part(data: Any, at: slice) -> Any:
+    if isinstance(data, (tuple, list)):
+        return type(data)(_part(part, at) for part in data)
+    if isinstance(data, dict):
+        return {name: _part(part, at) for name, part in data.items()}
+    return None if data is None else data[at]

@@ -13,6 +13,7 @@ from ..errors import SightlineError
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from .batches import Batches
+from .ports import flat
 from .step import Step, answer
 
 
@@ -24,10 +25,13 @@ def fit(
     epochs: int,
     first_epoch: int = 0,
     callbacks: Sequence[Callback],
-    validate: Callable[[], dict[str, float]] | None,
+    validate: Callable[[int], dict[str, float] | None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Train for the epochs `first_epoch` .. `epochs` - 1, or until `should_stop()`."""
+    """Train for the epochs `first_epoch` .. `epochs` - 1, or until `should_stop()`.
+
+    `validate(epoch)` measures after an epoch, or answers None.
+    """
     tell = partial(_tell, callbacks)
     tell("on_train_begin", {})
     logs: dict[str, float] = {}
@@ -44,8 +48,7 @@ def fit(
                 if should_stop():
                     break
             logs = step.result()
-            if validate is not None:
-                logs |= {f"val_{name}": value for name, value in validate().items()}
+            logs |= {f"val_{name}": value for name, value in (validate(epoch) or {}).items()}
             tell("on_epoch_end", epoch, logs)
             if should_stop():
                 break
@@ -68,19 +71,28 @@ def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]
     return step.result()
 
 
-def predict(network: Network, batches: Batches) -> torch.Tensor:
-    """What the network answers for one pass, in inference mode."""
-    return answers_and_targets(network, batches)[0]
+def predict(network: Network, batches: Batches) -> Any:
+    """What the network answers for one pass, in inference mode: a tensor, or a list or dict of them as its outputs are."""
+    parts: list[tuple[torch.Tensor, ...]] = []
+    said: Any = None
+    with inference(network):
+        for batch in batches.epoch(0):
+            said = answer(network, batch.inputs)
+            parts.append(tuple(part.cpu() for part in flat(said)))
+    whole = [torch.cat(each) for each in zip(*parts, strict=True)]
+    if isinstance(said, dict):
+        return dict(zip(said, whole, strict=True))
+    return whole if isinstance(said, (list, tuple)) else whole[0]
 
 
 def answers_and_targets(network: Network, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network answers for one pass, in inference mode, and what it should have."""
+    """What a network with one output answers for one pass, in inference mode, and what it should have."""
     answers, targets = [], []
     with inference(network):
         for batch in batches.epoch(0):
             answers.append(answer(network, batch.inputs).cpu())
-            targets.append(batch.targets)
-    return torch.cat(answers), torch.cat([t for t in targets if t is not None] or [torch.empty(0)])
+            targets += [target for target in batch.targets or () if target is not None]
+    return torch.cat(answers), torch.cat(targets or [torch.empty(0)])
 
 
 class LazyLogs(Mapping[str, float]):

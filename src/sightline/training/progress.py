@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ..callbacks import Callback
 from ..console import duration, progress_bar, say
@@ -47,7 +47,12 @@ class EpochProgress(Callback):
         self._tell(f"Epoch {epoch + 1}/{self._epochs}  {took}  {as_text(logs or {})}")
 
 
-def as_text(logs: Mapping[str, float]) -> str:
-    return "  ".join(
-        f"{name} {value:.4g}" if name == "learning_rate" else f"{name} {value:.4f}" for name, value in logs.items()
-    )
+def as_text(logs: Mapping[str, Any]) -> str:
+    """The logs in one line; a metric with several values shows them all."""
+    return "  ".join(f"{name} {_number(name, value)}" for name, value in logs.items())
+
+
+def _number(name: str, value: Any) -> str:
+    if getattr(value, "ndim", 0):
+        return "[" + " ".join(_number(name, v) for v in value) + "]"
+    return f"{value:.4g}" if name == "learning_rate" else f"{value:.4f}"

@@ -1,41 +1,47 @@
-"""One step of training and of evaluation: forward, loss, backward, update, metrics."""
+"""One step of training and of evaluation: forward, losses, backward, update, metrics."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
+from ..activations import logits_of
 from ..errors import DataError
 from ..graph.build import layer_of
 from ..graph.network import Network
-from ..layers.activations import logits_of
 from ..losses import Loss
-from ..metrics import Mean, Metric
+from ..metrics import Metric
 from ..optimizers import Optimizer
-from ..rewrite import output_node
+from ..rewrite import output_nodes
 from .batches import Batch
+from .compiled import Goal
+from .ports import flat
 
 
 class Step:
     """What the loop calls for each batch. Metrics stay on the device until `result` reads them.
 
-    A cross-entropy of a final softmax is computed from the logits, which is the same and cannot overflow; metrics see
-    the probabilities.
+    The loss is the weighted sum of the outputs' losses and of what the weights' regularizers say. A cross-entropy of a
+    final softmax or sigmoid is computed from its logits, which is the same and cannot overflow; metrics see the
+    probabilities.
     """
 
-    def __init__(self, network: Network, loss: Loss, metrics: Sequence[Metric], optimizer: Optimizer | None = None):
-        self._network, self._loss, self._optimizer = network, loss, optimizer
-        self._metrics = list(metrics)
-        self._mean_loss = Mean()
-        self._loss_of_logits = loss.of_logits()
-        if self._loss_of_logits is not None and not _ends_in_activation(network):
-            warnings.warn(
-                f"{network.name}'s last layer has no softmax, and its loss takes probabilities: give the layer "
-                "activation='softmax', or the loss from_logits=True",
-                stacklevel=4,
-            )
+    def __init__(self, network: Network, goals: Sequence[Goal], optimizer: Optimizer | None = None):
+        self._network, self._optimizer = network, optimizer
+        self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
+        self._mean_loss = _MeanLoss()
+        for goal, node in zip(goals, output_nodes(network), strict=True):
+            layer = layer_of(network, node)
+            takes = goal.loss.of_logits() is not None if goal.loss else False
+            if takes and getattr(layer, "activation", "unknown") is None:
+                warnings.warn(
+                    f"{network.name}'s last layer has no {goal.loss.takes}, and its loss takes probabilities: give the "  # type: ignore[union-attr]
+                    f"layer activation='{goal.loss.takes}', or the loss from_logits=True",  # type: ignore[union-attr]
+                    stacklevel=4,
+                )
 
     def train(self, batch: Batch) -> None:
         """One update of the weights. Raises DataError when the batch has no targets."""
@@ -49,38 +55,116 @@ class Step:
         """The loss of a batch; it and the metrics are counted."""
         if batch.targets is None:
             raise DataError("The batch has no targets", expected="(inputs, targets)")
-        answers = answer(self._network, batch.inputs)
-        targets = batch.targets.to(answers.device)
-        logits = logits_of(answers)
-        if self._loss_of_logits is not None and logits is not None:
-            loss = self._loss_of_logits(targets, logits)
-        else:
-            loss = self._loss(targets, answers)
-        with torch.no_grad():
-            self._mean_loss.add(loss, batch.size)
-            for metric in self._metrics:
-                metric.update_state(targets, answers.detach())
-        return loss
+        answers = flat(answer(self._network, batch.inputs))
+        weights = batch.weights or (None,) * len(answers)
+        losses = [
+            loss
+            for part, said, true, weight in zip(self._parts, answers, batch.targets, weights, strict=True)
+            if (loss := part.evaluate(said, true, weight, batch.size)) is not None
+        ]
+        total: torch.Tensor = sum([*losses, *self._network.penalties()])  # type: ignore[assignment]
+        self._mean_loss.add(total, batch.size)
+        return total
 
     def reset(self) -> None:
-        self._mean_loss.reset_state()
-        for metric in self._metrics:
+        self._mean_loss.reset()
+        for part in self._parts:
+            part.reset()
+
+    def result(self) -> dict[str, Any]:
+        """The loss and every metric since the last reset, by name. This waits for the device."""
+        logs: dict[str, Any] = {"loss": self._mean_loss.result()}
+        for part in self._parts:
+            logs |= {name: _plain(metric.result()) for name, metric in zip(part.names, part.metrics(), strict=True)}
+        if len(losses := [part for part in self._parts if part.goal.loss is not None]) > 1:
+            logs |= {f"{part.prefix}loss": part.mean_loss.result() for part in losses}
+        return logs
+
+
+def _plain(value: Any) -> Any:
+    """A metric's result as a float, or as an array where it has several values."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    return value if getattr(value, "ndim", 0) else float(value)
+
+
+class _Part:
+    """One output's share of a step."""
+
+    def __init__(self, goal: Goal, *, several: bool):
+        self.goal = goal
+        self.prefix = f"{goal.output}_" if several else ""
+        self.of_logits = goal.loss.of_logits() if goal.loss is not None else None
+        self.mean_loss = _MeanLoss()
+        self.names = list(self._log_names())
+
+    def _log_names(self) -> Iterator[str]:
+        """As Keras names the metrics in the logs: the second of a name is name_1, a weighted one weighted_name."""
+        seen: dict[str, int] = {}
+        for metric in self.metrics():
+            name = self.prefix + metric.name
+            if name in seen and metric in self.goal.weighted_metrics:
+                name = f"{self.prefix}weighted_{metric.name}"
+            seen[name] = seen.get(name, -1) + 1
+            yield f"{name}_{seen[name]}" if seen[name] else name
+
+    def metrics(self) -> Iterator[Metric]:
+        yield from self.goal.metrics
+        yield from self.goal.weighted_metrics
+
+    def evaluate(
+        self, said: torch.Tensor, true: torch.Tensor | None, weights: torch.Tensor | None, size: int
+    ) -> torch.Tensor | None:
+        """The weighted loss; None where this output has no loss. Metrics are counted."""
+        if true is None:
+            if self.goal.loss is not None or any(self.metrics()):
+                raise DataError(f"The batch has no targets for {self.goal.output}")
+            return None
+        true = true.to(said.device)
+        weights = None if weights is None else weights.to(said.device)
+        loss = None
+        if self.goal.loss is not None:
+            loss = self._loss(self.goal.loss, said, true, weights)
+            self.mean_loss.add(loss, size)
+            loss = loss * self.goal.weight
+        with torch.no_grad():
+            for metric in self.goal.metrics:
+                metric.update_state(true, said.detach())
+            for metric in self.goal.weighted_metrics:
+                metric.update_state(true, said.detach(), weights)
+        return loss
+
+    def _loss(self, loss: Loss, said: torch.Tensor, true: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        logits = logits_of(said, loss.takes) if self.of_logits is not None and loss.takes else None
+        return loss(true, said, weights) if logits is None else self.of_logits(true, logits, weights)  # type: ignore[misc]
+
+    def reset(self) -> None:
+        self.mean_loss.reset()
+        for metric in self.metrics():
             metric.reset_state()
 
-    def result(self) -> dict[str, float]:
-        """The loss and every metric since the last reset, by name. This waits for the device."""
-        return {"loss": self._mean_loss.result()} | {m.name: float(m.result()) for m in self._metrics}
+
+class _MeanLoss:
+    """The mean loss of all samples since the last reset; its sum stays on the device."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._total: torch.Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, loss: torch.Tensor, count: int) -> None:
+        self._total = self._total + loss.detach().double() * count
+        self._count += count
+
+    def result(self) -> float:
+        return float(self._total) / self._count if self._count else float("nan")
 
 
-def answer(network: Network, inputs: torch.Tensor) -> torch.Tensor:
+def answer(network: Network, inputs: Sequence[torch.Tensor]) -> Any:
     """What the network says of inputs, which follow it to its device and precision."""
     for parameter in network.parameters():
-        return network(inputs.to(parameter.device, parameter.dtype))
-    return network(inputs)
-
-
-def _ends_in_activation(network: Network) -> bool:
-    """Whether the output comes from a layer that may well give probabilities."""
-    node = output_node(network)
-    layer = None if node is None else layer_of(network, node)
-    return getattr(layer, "activation", "unknown") is not None
+        moved = (x.to(parameter.device, parameter.dtype if x.is_floating_point() else None) for x in inputs)
+        return network(*moved)
+    return network(*inputs)

@@ -1,0 +1,84 @@
+"""Losses by Keras's names: functions of one batch, and classes that weigh and reduce their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..configurable import from_name
+from ..graph.build import snake_case
+from ..keras_only import missing
+from .classes import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    FunctionLoss,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
+from .functions import (
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    sparse_categorical_crossentropy,
+)
+
+__all__ = [
+    "LOSSES",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "FunctionLoss",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "get",
+    "huber",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "sparse_categorical_crossentropy",
+]
+
+_CLASSES: tuple[type[Loss], ...] = (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
+LOSSES: dict[str, type[Loss]] = {
+    **{kind.__name__: kind for kind in _CLASSES},
+    **{snake_case(kind.__name__): kind for kind in _CLASSES},
+    **dict.fromkeys(("bce", "BCE"), BinaryCrossentropy),
+    **dict.fromkeys(("mae", "MAE"), MeanAbsoluteError),
+    **dict.fromkeys(("mse", "MSE"), MeanSquaredError),
+}
+
+
+def get(loss: Any) -> Loss:
+    """A loss from its name, class, instance, or a function of (y_true, y_pred)."""
+    if callable(loss) and not isinstance(loss, (Loss, type)):
+        return FunctionLoss(loss)
+    told = {name: kind for name, kind in LOSSES.items() if name.islower()}  # the others differ by case alone
+    return from_name("loss", LOSSES.get(loss, loss) if isinstance(loss, str) else loss, told, Loss)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("losses", name, globals())

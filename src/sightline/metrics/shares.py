@@ -1,0 +1,159 @@
+"""Shares of right answers. The functions give 1 for a right answer and 0 for a wrong one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from ..layout import channel_axis
+from ..losses.targets import aligned, class_targets, require_same_shape
+from .base import SampleMean
+
+
+def accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """1 for each element of the prediction that equals the target's."""
+    y_true, y_pred = aligned(y_true, y_pred)
+    require_same_shape("accuracy", y_true, y_pred)
+    return (y_true.to(y_pred.dtype) == y_pred).float()
+
+
+def binary_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
+    """1 for each element where the target is 1 and the prediction above the threshold, or 0 and not above."""
+    y_true, y_pred = aligned(y_true, y_pred)
+    require_same_shape("binary_accuracy", y_true, y_pred)
+    return ((y_pred > threshold) == y_true).float()
+
+
+def categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """1 where the largest prediction is the class of the one-hot target."""
+    require_same_shape("categorical_accuracy", y_true, y_pred, "Class numbers take sparse_categorical_accuracy")
+    axis = channel_axis(y_pred.ndim)
+    return (y_true.argmax(axis) == y_pred.argmax(axis)).float()
+
+
+def sparse_categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """1 where the largest prediction is the target's class number; a number that is no class is never right."""
+    return (class_targets(y_true, y_pred) == y_pred.argmax(channel_axis(y_pred.ndim))).float()
+
+
+def shaped_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    """The accuracy that fits the shapes, as Keras's compile resolves "accuracy": binary, one-hot or class numbers."""
+    axis = channel_axis(y_pred.ndim)
+    if y_pred.shape[axis] == 1:
+        return binary_accuracy(y_true, y_pred)
+    if y_true.ndim < y_pred.ndim or y_true.shape[channel_axis(y_true.ndim)] == 1:
+        return sparse_categorical_accuracy(y_true, y_pred)
+    return categorical_accuracy(y_true, y_pred)
+
+
+def sparse_top_k_categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor, k: int = 5) -> torch.Tensor:
+    """1 where fewer than k classes score above the target's class; never where the target's score is not finite."""
+    axis = channel_axis(y_pred.ndim)
+    target = class_targets(y_true, y_pred).long().unsqueeze(axis)
+    inside = (target >= 0) & (target < y_pred.shape[axis])
+    score = y_pred.gather(axis, torch.where(inside, target, 0))
+    above = (y_pred > score).sum(axis, keepdim=True)
+    return ((above < k) & inside & torch.isfinite(score)).squeeze(axis).float()
+
+
+def top_k_categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor, k: int = 5) -> torch.Tensor:
+    """As `sparse_top_k_categorical_accuracy`, for one-hot targets; class numbers are taken too."""
+    if y_true.shape == y_pred.shape:
+        y_true = y_true.argmax(channel_axis(y_true.ndim))
+    return sparse_top_k_categorical_accuracy(y_true, y_pred, k)
+
+
+def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share seen in n independent trials (Wilson, 1927).
+
+    >>> [round(x, 3) for x in wilson_interval(0.9, 100)]
+    [0.826, 0.945]
+    """
+    if n == 0:
+        return 0.0, 1.0
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+class Accuracy(SampleMean):
+    """The share of elements of `y_pred` that equal those of `y_true`: for predictions that are class numbers."""
+
+    def __init__(self, name: str = "accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return accuracy(y_true, y_pred)
+
+
+class ShapedAccuracy(SampleMean):
+    """What "accuracy" means to `compile`: the kind of target (one-hot, class number, binary) is seen from its shape."""
+
+    def __init__(self, name: str = "accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return shaped_accuracy(y_true, y_pred)
+
+
+class BinaryAccuracy(SampleMean):
+    """The share of elements on the target's side of `threshold`."""
+
+    def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5, **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+        self.threshold = threshold
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return binary_accuracy(y_true, y_pred, self.threshold)
+
+
+class CategoricalAccuracy(SampleMean):
+    """The share of right answers, one-hot targets."""
+
+    def __init__(self, name: str = "categorical_accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return categorical_accuracy(y_true, y_pred)
+
+
+class SparseCategoricalAccuracy(SampleMean):
+    """The share of right answers, class numbers."""
+
+    def __init__(self, name: str = "sparse_categorical_accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return sparse_categorical_accuracy(y_true, y_pred)
+
+
+class TopKCategoricalAccuracy(SampleMean):
+    """The share of samples whose class is among the k with the largest scores; one-hot targets, or class numbers."""
+
+    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+        self.k = k
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return top_k_categorical_accuracy(y_true, y_pred, self.k)
+
+
+class SparseTopKCategoricalAccuracy(SampleMean):
+    """The share of samples whose class is among the k with the largest scores; class numbers."""
+
+    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+        self.k = k
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return sparse_top_k_categorical_accuracy(y_true, y_pred, self.k)
