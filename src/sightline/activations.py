@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .errors import ArgumentError, choose
-from .keras_only import missing
+from .keras_only import missing, own
 from .layout import channel_axis
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -126,4 +126,4 @@ def get(identifier: Activation) -> Function:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("activations", name, globals())
+    raise missing("activations", name, own(globals()))

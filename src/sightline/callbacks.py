@@ -17,7 +17,7 @@ import numpy as np
 from .configurable import Configurable
 from .console import say
 from .errors import ArgumentError, choose, did_you_mean
-from .keras_only import missing
+from .keras_only import missing, own
 
 if TYPE_CHECKING:
     from .models import Model
@@ -207,4 +207,4 @@ class LearningRateScheduler(Callback):
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("callbacks", name, globals())
+    raise missing("callbacks", name, own(globals()))

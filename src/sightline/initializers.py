@@ -17,7 +17,7 @@ from torch import nn
 from .configurable import Configurable
 from .errors import ArgumentError, choose
 from .graph.build import snake_case
-from .keras_only import missing
+from .keras_only import missing, own
 
 TRUNCATED_STD = 0.87962566103423978  # of a unit normal that is cut off at two standard deviations
 
@@ -244,4 +244,4 @@ variance_scaling, get = VarianceScaling, checked
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("initializers", name, globals())
+    raise missing("initializers", name, own(globals()))

@@ -6,7 +6,7 @@ argument, a text such as compile("adamax").
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # --- arguments, of whatever takes them in Keras ----------------------------------------------------------------
 
@@ -22,8 +22,10 @@ ARGUMENTS: dict[str, str] = {
     "auto_scale_loss": "The loss is not scaled; training runs in float32",
     "batch_input_shape": _NO_BATCH,
     "batch_shape": _NO_BATCH,
+    "batch_size": _NO_BATCH,
     "beta_constraint": _CONSTRAINT,
     "bias_constraint": _CONSTRAINT,
+    "callbacks": "Only fit calls callbacks; look at what evaluate and predict return",
     "custom_objects": "A file names known layers only; build a network of your own ones in code and load_weights",
     "data_format": 'Arrays are (batch, height, width, channels), Keras\'s "channels_last"; leave it out',
     "decay": "Give learning_rate a schedule: optimizers.schedules.InverseTimeDecay",
@@ -34,6 +36,7 @@ ARGUMENTS: dict[str, str] = {
     "gamma_constraint": _CONSTRAINT,
     "gradient_accumulation_steps": "Call loss.backward() several times before optimizer.step() in a loop of your own",
     "include_optimizer": "A file always holds how the model was compiled",
+    "input_axes": "Fans follow from the shape of the kernel; VarianceScaling takes any scale",
     "input_dim": "Give input_shape=(features,)",
     "input_tensor": "Call the layer on a symbolic value from Input(shape)",
     "jit_compile": "The model is a torch module: torch.compile(model)",
@@ -46,6 +49,7 @@ ARGUMENTS: dict[str, str] = {
     "n": "Use max_value, negative_slope and threshold",
     "optional": "Every input of a model is needed",
     "options": "The file is written whole, with every save",
+    "output_axes": "Fans follow from the shape of the kernel; VarianceScaling takes any scale",
     "overwrite": "A file that is there is replaced, whole or not at all",
     "pointwise_constraint": _CONSTRAINT,
     "quantization_config": "torch.ao quantizes a torch module, which the model is",
@@ -189,6 +193,7 @@ MODULES: dict[str, dict[str, str]] = {
     | _all("Progbar disable_interactive_logging enable_interactive_logging is_interactive_logging_enabled", "fit takes verbose=0, 1 or 2")
     | _all("CustomObjectScope custom_object_scope get_custom_objects get_registered_name get_registered_object"
            " register_keras_serializable serialize_keras_object deserialize_keras_object", _FILES)
+    | _all("load_img img_to_array array_to_img", "It is in preprocessing.image, under the same name")
     | _all("get_file", "Nothing is fetched from the network; give the path of a file")
     | _all("normalize split_dataset pack_x_y_sample_weight unpack_x_y_sample_weight", "NumPy does this with arrays")
     | _all("clear_session", "There is no global state to clear")
@@ -201,7 +206,7 @@ MODULES: dict[str, dict[str, str]] = {
     | _all("saving export", _FILES)
     | _all("mixed_precision DTypePolicy FloatDTypePolicy dtype_policies", "model.double() or model.half() sets the precision")
     | _all("Variable KerasTensor Operation Function InputSpec StatelessScope SymbolicScope RematScope remat name_scope device"
-           " config Quantizer quantizers distillation distribution legacy version visualization wrappers src",
+           " config Quantizer quantizers distillation distribution legacy visualization wrappers src",
            "A model is a torch module: torch has the like"),
 }  # fmt: skip
 
@@ -224,3 +229,9 @@ def missing(module: str, name: str, known: Iterable[str]) -> Exception:
     if hint is not None:
         return SightlineError(f"{where} has not Keras's {name}", fix=hint)
     return AttributeError(f"{where} has no {name!r}. {did_you_mean(name, known)}")
+
+
+def own(names: Mapping[str, object]) -> list[str]:
+    """Of a module's globals, what Sightline itself defines and means for people."""
+    ours = {n for n, thing in names.items() if (getattr(thing, "__module__", None) or "").startswith("sightline")}
+    return sorted(name for name in ours if not name.startswith("_"))

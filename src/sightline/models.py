@@ -21,7 +21,7 @@ from .graph import io
 from .graph.build import linear_chain
 from .graph.network import Network
 from .graph.symbolic import Value
-from .keras_only import missing
+from .keras_only import missing, own
 from .layers import FILE_LAYERS, Input, InputLayer, Layer
 from .layers.base import checked_shape
 from .layout import person_shape, to_channels_last
@@ -367,4 +367,4 @@ def save_model(model: Model, filepath: str | Path) -> Path:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("models", name, globals())
+    raise missing("models", name, own(globals()))

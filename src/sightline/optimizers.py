@@ -18,7 +18,7 @@ from . import schedules as schedules
 from .configurable import Configurable, from_name
 from .errors import ArgumentError, SightlineError
 from .graph.build import snake_case
-from .keras_only import missing
+from .keras_only import missing, own
 from .schedules import ABOVE_0, AT_LEAST_0, LearningRateSchedule, Range, check_numbers, is_number
 
 TO_1: Range = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
@@ -389,4 +389,4 @@ def get(optimizer: Any) -> Optimizer:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("optimizers", name, globals())
+    raise missing("optimizers", name, own(globals()))

@@ -9,7 +9,7 @@ import torch
 
 from .configurable import Configurable, from_name
 from .errors import ArgumentError
-from .keras_only import missing
+from .keras_only import missing, own
 
 
 class Regularizer(Configurable, abc.ABC):
@@ -70,4 +70,4 @@ def get(regularizer: Any) -> Regularizer | None:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("regularizers", name, globals())
+    raise missing("regularizers", name, own(globals()))

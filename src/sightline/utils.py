@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .errors import ArgumentError
-from .keras_only import missing
+from .keras_only import missing, own
 
 
 def set_random_seed(seed: int) -> None:
@@ -34,4 +34,4 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("utils", name, globals())
+    raise missing("utils", name, own(globals()))

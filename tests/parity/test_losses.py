@@ -22,7 +22,7 @@ from oracle import (
 from sightline.configurable import as_plain, from_plain
 
 REDUCTIONS = ["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None]
-SHAPES = [(7, 5), (1, 2), (2, 3, 4, 5)]  # few, because the oracle compiles for each
+SHAPES = [(7, 5), (2, 3, 4, 5)]  # few, because the oracle compiles for each
 CLASSES = [kind.__name__ for kind in dict.fromkeys(sl.losses.LOSSES.values())]
 # Every kind with each of its arguments at another value than the default
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
@@ -94,23 +94,23 @@ def test_every_loss_is_tried() -> None:
 
 @pytest.mark.parametrize(("kind", "arguments"), CASES)
 def test_values_and_gradients(kind: str, arguments: dict[str, Any]) -> None:
-    for shape in SHAPES[:1] if arguments else SHAPES:
-        check_loss(*both(kind, **arguments), *batch(kind, arguments, shape))
+    check_loss(*both(kind, **arguments), *batch(kind, arguments, SHAPES[0]))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("kind", ARGUMENTS)
+@pytest.mark.parametrize("kind", ARGUMENTS)  # of vectors and of maps
 def test_weights_and_reductions(kind: str, reduction: str | None) -> None:
     losses = both(kind, **ARGUMENTS[kind][-1], reduction=reduction)
     rng = np.random.default_rng(2)
     for shape in ((7, 5), (2, 3, 4, 5)):
         y_true, y_pred = batch(kind, ARGUMENTS[kind][-1], shape)
         check_loss(*losses, y_true, y_pred)
-        check_loss(*losses, y_true, y_pred, 0.7)
         check_loss(*losses, y_true, y_pred, rng.random(shape[:-1], np.float32))
-        check_loss(*losses, y_true, y_pred, rng.integers(0, 2, shape[:-1]))
-    check_loss(*losses, y_true, y_pred, rng.random((2, 3, 4, 1), np.float32))
-    check_loss(*losses, y_true, y_pred, rng.random((2, 1, 1), np.float32))
+    if kind in ("MeanSquaredError", "SparseCategoricalCrossentropy"):  # without and with a mask
+        check_loss(*losses, y_true, y_pred, 0.7)
+        check_loss(*losses, y_true, y_pred, rng.integers(0, 2, (2, 3, 4)))
+        check_loss(*losses, y_true, y_pred, rng.random((2, 3, 4, 1), np.float32))
+        check_loss(*losses, y_true, y_pred, rng.random((2, 1, 1), np.float32))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -47,9 +48,9 @@ class Variable(NamedTuple):
 class Weighted:
     """Mixin of whatever holds weights: `variables()` names them, all else follows."""
 
+    @abc.abstractmethod
     def variables(self) -> Iterator[Variable]:
         """The weights in Keras's order."""
-        raise TypeError(f"{type(self).__name__} must say what its variables are")
 
     @property
     def weights(self) -> list[torch.Tensor]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..configurable import Configurable
 from ..initializers import KINDS as _INITIALIZERS
-from ..keras_only import missing
+from ..keras_only import missing, own
 from ..regularizers import KINDS as _REGULARIZERS
 from .activation import ELU, Activation, LeakyReLU, ReLU, Softmax
 from .augmentation import (
@@ -134,4 +134,4 @@ FILE_LAYERS: dict[str, type[Configurable]] = {
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("layers", name, globals())
+    raise missing("layers", name, own(globals()))

@@ -8,6 +8,7 @@ the same again. Everything but images (boxes, masks, labels) is beyond these lay
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import Unpack
@@ -67,7 +68,7 @@ def zoom_matrices(height_zoom: torch.Tensor, width_zoom: torch.Tensor, height: i
     return torch.stack([x, zero, (width - 1) / 2 * (1 - x), zero, y, (height - 1) / 2 * (1 - y)], dim=1)
 
 
-class _Augmentation(Layer):
+class _Augmentation(Layer, abc.ABC):
     """What all share: active in training, drawing once a call."""
 
     def __init__(self, seed: int | None = None, **common: Unpack[Common]):
@@ -78,13 +79,13 @@ class _Augmentation(Layer):
     def build(self, *shapes: Shape) -> None:
         feature_map_shape(type(self).__name__, *shapes)
 
+    @abc.abstractmethod
     def draw(self, shape: Sequence[int], source: Source = None) -> Draws:
         """The random numbers for a batch of `shape` (N, C, H, W), on the CPU; from `source`, or torch's own generator."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def transform(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
         """The images `x`, floating, changed as `draws` say."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = as_float(x)
@@ -125,9 +126,9 @@ class _Affine(_Augmentation):
         self.interpolation = choose("interpolation", interpolation, INTERPOLATIONS)
         self.fill_value = number(fill_value, f"{type(self).__name__}: fill_value")
 
+    @abc.abstractmethod
     def matrices(self, draws: Draws, height: int, width: int) -> torch.Tensor:
         """The (N, 6) matrices of `sampling.affine`."""
-        raise NotImplementedError
 
     def transform(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
         matrices = self.matrices(draws, x.shape[2], x.shape[3])

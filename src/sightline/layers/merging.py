@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any, Unpack
@@ -22,7 +23,7 @@ def _people(shapes: Sequence[Shape]) -> str:
     return " and ".join(str((None, *person_shape(shape))) for shape in shapes)
 
 
-class _Merge(Layer):
+class _Merge(Layer, abc.ABC):
     """A list of inputs of one shape (axes of size 1 are stretched) -> one, place by place."""
 
     def build(self, *shapes: Shape) -> None:
@@ -39,9 +40,9 @@ class _Merge(Layer):
     def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         return reduce(self.combine, inputs)
 
+    @abc.abstractmethod
     def combine(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Two inputs as one; further ones follow."""
-        raise TypeError(f"{type(self).__name__} must say how it combines two inputs")
 
 
 class Add(_Merge):

@@ -12,6 +12,7 @@ from ..errors import ArgumentError
 from ..layout import Shape, person_shape, to_channels_first
 from .base import Common, Layer
 from .convolution import feature_map_shape
+from .draws import checked_seed, generator
 
 
 class _Dropout(Layer):
@@ -20,7 +21,7 @@ class _Dropout(Layer):
     def _set(self, rate: float, seed: int | None) -> None:
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
             raise ArgumentError(f"{type(self).__name__}: rate is the share to drop, 0 to 1", received=repr(rate))
-        self.rate, self.seed, self.draws = rate, seed, 0
+        self.rate, self.seed, self.draws = rate, checked_seed(seed, type(self).__name__), 0
 
     def _noise_shape(self, x: torch.Tensor) -> Sequence[int | None] | None:
         """The shape, as a person sees it, of what is drawn for `x`; None: each value on its own."""
@@ -34,12 +35,10 @@ class _Dropout(Layer):
         shape = self._noise_shape(x)
         if self.seed is None and shape is None:
             return F.dropout(x, self.rate)
-        generator = None
-        if self.seed is not None:
-            generator = torch.Generator(x.device).manual_seed(hash((self.seed, self.draws)) % 2**63)
-            self.draws += 1
+        source = generator(self.seed, self.draws, x.device)
+        self.draws += source is not None
         keep = torch.empty_like(x) if shape is None else _empty(x, shape)
-        keep.bernoulli_(1 - self.rate, generator=generator)
+        keep.bernoulli_(1 - self.rate, generator=source)
         return x * keep.div_(1 - self.rate)
 
 

@@ -69,18 +69,24 @@ def _nearest(x: torch.Tensor, size: Size) -> torch.Tensor:
     height, width = x.shape[2:]
     if x.is_floating_point() and size[0] % height == 0 and size[1] % width == 0:
         return F.interpolate(x, size=size, mode="nearest-exact")  # fast; only by whole factors is it free of ties
-    rows, columns = (_nearest_pixels(old, new).to(x.device) for old, new in ((height, size[0]), (width, size[1])))
+    pixels = ((height, size[0]), (width, size[1]))
+    rows, columns = (_nearest_pixels(old, new, _computed_on(x)).to(x.device) for old, new in pixels)
     return to_channels_first(to_channels_last(x).index_select(1, rows).index_select(2, columns))
 
 
-def _nearest_pixels(old: int, new: int) -> torch.Tensor:
+def _computed_on(x: torch.Tensor) -> str:
+    """Indices and weights are the CPU's, the same for every device; for shapes alone nothing is computed."""
+    return "meta" if x.device.type == "meta" else "cpu"
+
+
+def _nearest_pixels(old: int, new: int, device: str) -> torch.Tensor:
     """For each of `new` pixels the one of `old` in which its centre lies.
 
     Where a centre lies between two, rounding decides: this is (i + 0.5) * old / new in float32 as XLA computes it,
     whose division is a product with the reciprocal. torch's "nearest-exact" rounds otherwise, and exact numbers too.
     """
-    step = old * torch.tensor(1 / new, device="cpu", dtype=torch.float32)
-    return ((torch.arange(new, device="cpu", dtype=torch.float32) + 0.5) * step).long()
+    step = old * torch.tensor(1 / new, device=device, dtype=torch.float32)
+    return ((torch.arange(new, device=device, dtype=torch.float32) + 0.5) * step).long()
 
 
 def _separable(x: torch.Tensor, size: Size, kernel: Kernel, antialias: bool) -> torch.Tensor:
@@ -88,17 +94,21 @@ def _separable(x: torch.Tensor, size: Size, kernel: Kernel, antialias: bool) -> 
     batch, channels, height, width = x.shape
     y = to_channels_last(x)
     if size[0] != height:
-        y = _weights(height, size[0], kernel, antialias).to(x) @ y.reshape(batch, height, width * channels)
+        y = _weights(height, size[0], kernel, antialias, _computed_on(x)).to(x) @ y.reshape(
+            batch, height, width * channels
+        )
     if size[1] != width:
-        y = _weights(width, size[1], kernel, antialias).to(x) @ y.reshape(batch * size[0], width, channels)
+        y = _weights(width, size[1], kernel, antialias, _computed_on(x)).to(x) @ y.reshape(
+            batch * size[0], width, channels
+        )
     return to_channels_first(y.reshape(batch, *size, channels))
 
 
-def _weights(old: int, new: int, kernel: Kernel, antialias: bool) -> torch.Tensor:
+def _weights(old: int, new: int, kernel: Kernel, antialias: bool, device: str) -> torch.Tensor:
     """The (new, old) matrix that resizes one axis; each row sums to one, so that the border does not darken."""
     step = old / new
-    centres = (torch.arange(new, device="cpu", dtype=torch.float64) + 0.5) * step - 0.5
-    distance = (centres[:, None] - torch.arange(old, device="cpu", dtype=torch.float64)).abs()
+    centres = (torch.arange(new, device=device, dtype=torch.float64) + 0.5) * step - 0.5
+    distance = (centres[:, None] - torch.arange(old, device=device, dtype=torch.float64)).abs()
     weights = kernel(distance / max(step, 1.0) if antialias else distance)
     return weights / weights.sum(1, keepdim=True)
 

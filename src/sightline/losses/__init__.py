@@ -6,7 +6,7 @@ from typing import Any
 
 from ..configurable import from_name
 from ..graph.build import snake_case
-from ..keras_only import missing
+from ..keras_only import missing, own
 from .classes import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -81,4 +81,4 @@ def get(loss: Any) -> Loss:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("losses", name, globals())
+    raise missing("losses", name, own(globals()))

@@ -8,7 +8,7 @@ from typing import Any
 from ..configurable import from_name
 from ..errors import ArgumentError
 from ..graph.build import snake_case
-from ..keras_only import missing
+from ..keras_only import missing, own
 from .base import (
     FunctionMetric,
     Mean,
@@ -161,4 +161,4 @@ def _needed_arguments(kind: type[Metric]) -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("metrics", name, globals())
+    raise missing("metrics", name, own(globals()))

@@ -44,6 +44,12 @@ class Compiled:
         """
         given = self.loss
         each = (given,) * len(outputs) if isinstance(given, losses.Loss) else _arranged(given, outputs, "losses")
+        for loss in each:
+            if loss is not None and loss.reduction in (None, "none"):
+                raise ArgumentError(
+                    f"The loss {loss.name} is not reduced to one number, which training needs",
+                    fix='Leave reduction at "sum_over_batch_size"',
+                )
         weights = self._weights(outputs)
         goals = []
         for i, output in enumerate(outputs):
