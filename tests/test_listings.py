@@ -8,8 +8,10 @@ import re
 import textwrap
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import sightline
 
@@ -91,20 +93,41 @@ def test_intel_variant_prints_the_table_of_the_notes():
     assert 'Model: "sequential"' in text
 
 
-def test_intel_compiles_trains_and_says_where_the_checkpoint_is(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def image_folders(root, classes, each):
+    """Class folders with small JPEG files, as a person's data lie."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.jpg")
+    return root
+
+
+def test_intel_compiles_trains_from_folders_and_writes_a_keras_checkpoint(tmp_path, monkeypatch, capsys):
+    scenes = ["buildings", "forest", "glacier", "mountain", "sea", "street"]
+    folder = image_folders(tmp_path / "scenes", scenes, 2)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
     model = run("intel_model", "intel_compile")["model"]
     assert "6,456,326" in capsys.readouterr().out
-    x, y = np.random.default_rng(0).random((4, 150, 150, 3), dtype="float32"), one_hot(4, 6)
-    with pytest.warns(
-        UserWarning, match=r"intel-classification_staticlr\.h5 .* intel-classification_staticlr\.sightline"
-    ):
-        scope = run("intel_fit", build_model=lambda: model, train_generator=[(x, y)], valid_generator=[(x, y)])
+    generators = {}
+    for name, subset in (("train_generator", "training"), ("valid_generator", "validation")):
+        images = sightline.preprocessing.image.ImageDataGenerator(rescale=1 / 255, validation_split=0.5)
+        generators[name] = images.flow_from_directory(folder, target_size=(150, 150), batch_size=3, subset=subset)
+    assert list(generators["train_generator"].class_indices) == scenes
+    scope = run("intel_fit", build_model=lambda: model, **generators)
     logged = {"loss", "accuracy", "top_k_categorical_accuracy"}
     assert set(scope["history"].history) == logged | {f"val_{name}" for name in logged} | {"learning_rate"}
-    assert [path.name for path in tmp_path.iterdir()] == ["intel-classification_staticlr.sightline"]
-    saved = sightline.load("intel-classification_staticlr.sightline")
+    assert [path.name for path in work.iterdir()] == ["intel-classification_staticlr.h5"]
+    with h5py.File("intel-classification_staticlr.h5") as file:  # true HDF5 as Keras writes it
+        assert {"model_config", "training_config"} <= set(file.attrs)
+        assert {"model_weights", "optimizer_weights"} <= set(file)
+    saved = sightline.load("intel-classification_staticlr.h5")
+    x = generators["valid_generator"][0][0]
     np.testing.assert_array_equal(saved.predict(x), model.predict(x))
+    assert saved.optimizer.iterations == model.optimizer.iterations == 2
 
 
 def test_mnist_listing():

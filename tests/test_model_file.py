@@ -15,7 +15,7 @@ from torch import nn
 import sightline as sl
 from sightline import layers
 from sightline.configurable import as_plain
-from sightline.errors import ModelFileError
+from sightline.errors import ModelFileError, SightlineError
 
 
 def every_layer():
@@ -126,17 +126,42 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras", ".hdf5"])
-def test_a_keras_suffix_is_not_written_as_what_it_is_not(tmp_path, suffix):
-    asked = tmp_path / f"model{suffix}"
-    with pytest.warns(UserWarning, match=r"model\.sightline"):
-        written = sl.create("mnist_cnn").save(asked)
-    assert written == tmp_path / "model.sightline"
-    assert not asked.exists()
-    with pytest.warns(UserWarning, match=r"model\.sightline is there"):
-        assert sl.load(asked).name == "mnist_cnn"
-    asked.write_bytes(b"\x89HDF")
-    with pytest.raises(ModelFileError, match="not read yet"):
-        sl.load(asked)
+def test_a_keras_suffix_is_a_file_of_keras(tmp_path, suffix):
+    """Against Keras itself: tests/parity/test_keras_files.py."""
+    model = compiled()
+    path = model.save(tmp_path / f"model{suffix}")
+    assert path.read_bytes()[:4] == (b"PK\x03\x04" if suffix == ".keras" else b"\x89HDF")
+    loaded = sl.load(path)
+    x = picture_of(model)
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    assert as_plain(loaded.optimizer) == as_plain(model.optimizer)
+    path.rename(tmp_path / "model.bin")  # the content says what it is
+    np.testing.assert_array_equal(sl.load(tmp_path / "model.bin").predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("name", ["w.weights.h5", "w.keras", "w.h5", "w.sightline"])
+def test_weights_alone(tmp_path, name):
+    model, other = sl.create("mnist_cnn"), sl.create("mnist_cnn")
+    path = tmp_path / name
+    model.save_weights(path) if "weights" in name else model.save(path)
+    other.load_weights(path)
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(SightlineError):
+        sl.create("signs_cnn").load_weights(path)
+    with pytest.raises(SightlineError, match=r"\.weights\.h5"):
+        model.save_weights(tmp_path / "w.h6")
+
+
+def test_a_checkpoint_of_the_weights_alone(tmp_path):
+    model = compiled()
+    x, y = np.zeros((4, *model.input_shape[1:])), np.eye(model.output_shape[-1])[[0, 1, 2, 0]]
+    saved = sl.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True)
+    model.fit(x, y, verbose=0, epochs=2, callbacks=[saved])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.weights.h5", "2.weights.h5"]
+    twin = sl.create("small_cnn")
+    twin.load_weights(tmp_path / "2.weights.h5")
+    np.testing.assert_array_equal(twin.predict(x), model.predict(x))
 
 
 def own_code():

@@ -34,17 +34,37 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_there_is_what_this_file_runs():
-    assert len(PYTHON) == 3
+    assert len(PYTHON) == 4
     assert len(SHELL) == 1
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 12
 
 
-@pytest.mark.parametrize("listing", range(len(PYTHON)))
-def test_python(folder, listing, capsys):
-    exec(compile(PYTHON[listing], f"README listing {listing}", "exec"), {"sl": sl})
-    assert capsys.readouterr().out
-    if listing == 0:
-        assert (folder / "digits.sightline").is_file()
+def test_python(folder, capsys):
+    """The listings in order, in one scope, as a reader types them."""
+    scope = {}
+    for number, listing in enumerate(PYTHON):
+        exec(compile(listing, f"README listing {number}", "exec"), scope)
+    printed = capsys.readouterr().out
+    for words in ("accuracy", "max_pooling2d", "torch.Size([2, 16, 32, 32])"):
+        assert words in printed
+    for name in ("digits.sightline", "signs.keras", "signs.weights.h5"):
+        assert (folder / name).is_file()
+    assert scope["kernel"].shape == (3, 3, 1, 16)
+
+
+def test_python_of_the_page_on_keras(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "keras.md").read_text()
+    listings = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(listings) == 1
+    exec(compile(listings[0], "docs/keras.md", "exec"), {"sl": sl})
+    assert "'kernel_constraint'" in capsys.readouterr().out
+
+
+def test_the_page_on_keras_names_every_layer():
+    page = (Path(__file__).parent.parent / "docs" / "keras.md").read_text()
+    for name in sl.layers.FILE_LAYERS:
+        kind = getattr(sl.layers, name, None)
+        assert kind is None or name == "InputLayer" or name in page, name
 
 
 def test_commands(folder, monkeypatch, capsys):

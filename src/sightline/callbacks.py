@@ -92,8 +92,8 @@ def worst(monitor: str, mode: str) -> float:
 class ModelCheckpoint(Callback):
     """Save the model at the end of each epoch, or only when `monitor` is the best so far.
 
-    `filepath` may hold `{epoch:02d}` (from 1) and any name of the logs, as `{val_loss:.2f}`. The file is Sightline's
-    model file; a path that ends in .h5 or .keras gets .sightline instead, and that is said.
+    `filepath` may hold `{epoch:02d}` (from 1) and any name of the logs, as `{val_loss:.2f}`. Its suffix chooses the
+    file: .keras and .h5 are Keras's, any other Sightline's. With `save_weights_only` it ends in .weights.h5.
     """
 
     def __init__(
@@ -102,12 +102,14 @@ class ModelCheckpoint(Callback):
         monitor: str = "val_loss",
         verbose: int = 0,
         save_best_only: bool = False,
+        save_weights_only: bool = False,
         mode: str = "auto",
         initial_value_threshold: float | None = None,
         **unknown: Any,
     ):
         self._refuse(unknown)
         self.filepath, self.monitor, self.verbose = filepath, monitor, verbose
+        self.save_weights_only = save_weights_only
         self.save_best_only, self.mode = save_best_only, choose("mode", mode, ("auto", "min", "max"))
         self.initial_value_threshold = initial_value_threshold
         self.best = worst(monitor, mode) if initial_value_threshold is None else initial_value_threshold
@@ -126,7 +128,7 @@ class ModelCheckpoint(Callback):
                 f"ModelCheckpoint: the path {str(self.filepath)!r} cannot be filled in ({error})",
                 expected=f"names among epoch, {', '.join(logs)}",
             ) from error
-        written = self.model.save(path)
+        written = self.model.save_weights(path) if self.save_weights_only else self.model.save(path)
         if self.verbose:
             say(f"Epoch {epoch + 1}: saved {written}")
 

@@ -220,22 +220,20 @@ class Model(Network):
     # --- files -------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write the model file (graph, weights, how it was compiled, `metadata`); returns the path written.
+        """Write the model file (graph, weights, how it was compiled, `metadata`); returns the path.
 
-        A path that asks for a Keras format gets the suffix .sightline instead, with a warning: nothing is written as
-        what it is not.
+        A path that ends in .keras, .h5 or .hdf5 becomes a file of Keras's, which Keras opens: it holds the optimizer's
+        state, and no metadata. Raises ModelFileError, naming it, for a layer that the file cannot hold.
         """
         self._require_built("save")
-        wanted = Path(path)
-        path = wanted.with_suffix(SUFFIX) if wanted.suffix.lower() in KERAS_SUFFIXES else wanted
-        if path != wanted:
-            warnings.warn(
-                f"{wanted} asks for Keras's {wanted.suffix} format, which is not written yet: the model is in {path}, "
-                f"Sightline's own format. Read it with load_model({str(path)!r}).",
-                stacklevel=2,
-            )
-        training = self._compiled.describe() if self._compiled is not None else None
-        if self._compiled is not None and training is None:
+        path = Path(path)
+        compiled = self._compiled
+        if path.suffix.lower() in KERAS_SUFFIXES:
+            from . import keras_files
+
+            return keras_files.write_model(self, path, None if compiled is None else compiled.parts())
+        training = compiled.describe() if compiled is not None else None
+        if compiled is not None and training is None:
             warnings.warn(
                 f"{path} does not hold how {self.name} was compiled: its loss or a metric is your own code",
                 stacklevel=2,
@@ -243,6 +241,28 @@ class Model(Network):
         extra = {"sightline": __version__, "training": training, "metadata": self.metadata}
         io.write(self, path, extra, FILE_LAYERS)
         return path
+
+    def save_weights(self, filepath: str | Path) -> Path:
+        """Write the weights alone as Keras does, to a path that ends in .weights.h5; returns it."""
+        from . import keras_files
+
+        self._require_built("save_weights")
+        return keras_files.write_weights(self, filepath)
+
+    def load_weights(self, filepath: str | Path, **unknown: Any) -> None:
+        """Take over the weights in a file of a network of the same layers: .weights.h5, .h5, .keras or .sightline.
+
+        All are checked before any is changed. Raises ModelFileError or ShapeError that names what does not fit.
+        """
+        from . import keras_files
+
+        refuse_beyond(Model.load_weights, unknown)
+        self._require_built("load_weights")
+        path = Path(filepath)
+        if path.suffix.lower() in KERAS_SUFFIXES or keras_files.kind_of_file(path) is not None:
+            keras_files.read_weights(self, path)
+        else:
+            self.set_weights(load_model(path).get_weights())
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -332,21 +352,28 @@ def _in_epochs(frequency: int | Sequence[int], validate: Callable[[], Any] | Non
     return lambda epoch: validate() if validate is not None and asked_for(epoch) else None
 
 
-def load_model(path: str | Path) -> Model:
-    """The model in a file that `save` wrote: ready to predict, to evaluate and to train on. Runs no code from the file.
+def load_model(filepath: str | Path, input_shape: Sequence[Any] | None = None, **unknown: Any) -> Model:
+    """The model in a file: ready to predict, to evaluate and to train on. Runs no code from the file.
 
-    Raises ModelFileError for a file that is missing, damaged, or of another format.
+    A file of `save`, or of Keras: .keras, or .h5 of Keras 3 and 2. `input_shape` is (height, width, channels) for a
+    Keras model whose input has no fixed size. Raises ModelFileError for a file that is missing, damaged, or holds what
+    Sightline has not.
     """
-    path = Path(path)
-    if path.suffix.lower() in KERAS_SUFFIXES:
-        ours = path.with_suffix(SUFFIX)
-        if path.exists() or not ours.is_file():
-            raise ModelFileError(
-                f"Keras's {path.suffix} files are not read yet: {path}", fix=f"Save it with Sightline as {ours.name}"
-            )
-        warnings.warn(f"There is no {path}; {ours} is there, as save wrote it, and is loaded instead", stacklevel=2)
-        path = ours
-    network, description = io.read(path, FILE_LAYERS, {"Model": Model, "Sequential": Sequential})
+    refuse_beyond(load_model, unknown)
+    path = Path(filepath)
+    networks: dict[str, type[Network]] = {"Model": Model, "Sequential": Sequential}
+    if path.suffix.lower() != SUFFIX:
+        from . import keras_files
+
+        if path.suffix.lower() in KERAS_SUFFIXES or keras_files.kind_of_file(path) is not None:
+            network, compiled = keras_files.read_model(path, networks, input_shape)
+            assert isinstance(network, Model)
+            if compiled is not None:
+                network.compile(**compiled)
+            return network
+    if input_shape is not None:
+        raise ArgumentError(f"{path} holds its input's shape", received=f"input_shape={input_shape}")
+    network, description = io.read(path, FILE_LAYERS, networks)
     assert isinstance(network, Model)
     try:
         network.metadata.update(description["metadata"])

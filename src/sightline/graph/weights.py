@@ -36,7 +36,7 @@ class Variable(NamedTuple):
     def read(self) -> np.ndarray:
         """The values in Keras's layout: a kernel is (height, width, in, out) or (in, out)."""
         tensor = self.tensor.detach().cpu()
-        return np.array(kernel_to_keras(tensor) if self.is_kernel else tensor)
+        return np.array((kernel_to_keras(tensor) if self.is_kernel else tensor).numpy())
 
     def write(self, values: np.ndarray) -> None:
         """The inverse of `read`; the shapes must be equal."""

@@ -72,9 +72,13 @@ class Compiled:
             raise ArgumentError("loss_weights are numbers, one for each output", received=repr(self.loss_weights))
         return [float(weight) for weight in weights]
 
+    def parts(self) -> dict[str, Any]:
+        """The instances as arguments of `compile`."""
+        return {name: getattr(self, name) for name in PARTS}
+
     def describe(self) -> dict[str, Any] | None:
         """As JSON; None where it holds a function or class that a file cannot name."""
-        parts = {name: getattr(self, name) for name in PARTS}
+        parts = self.parts()
         try:
             plain = as_plain(parts)
             for name in PARTS:
