@@ -1,7 +1,10 @@
 """Networks as graphs: symbolic calls, names, copies, pickles, export."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -315,3 +318,48 @@ def test_mistakes_get_a_sentence(call, words):
 def test_a_tensor_of_the_wrong_rank_is_told_the_layout():
     with pytest.raises(ShapeError, match="channels first"):
         sl.create("mnist_cnn")(torch.zeros(28, 28))
+
+
+def test_a_layer_without_forward_is_told_what_to_write():
+    class Theirs(layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(sl.SightlineError, match=r"Theirs.*forward.*Keras's call"):
+        Theirs()(sl.Input((4,)))
+
+
+def test_own_weights_count_and_are_read():
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.factor = self.weight_of((shape[0],), "ones")
+
+        def forward(self, x):
+            return x * self.factor
+
+    model = sl.Sequential([sl.Input((3,)), Scale(name="scale")])
+    assert model.count_params() == 3
+    assert [w.tolist() for w in model.get_weights()] == [[1, 1, 1]]
+    model.set_weights([np.array([1.0, 2.0, 3.0])])
+    assert model.predict(np.ones((1, 3))).tolist() == [[1, 2, 3]]
+
+
+CORRUPTION = """
+import torch
+from sightline.layers.convolution import convolve
+
+for channels in (1, 3, 15):
+    x = torch.randn(4, channels, 180, 180).to(memory_format=torch.channels_last)
+    weight = torch.randn(32, channels, 1, 1, requires_grad=True)
+    for _ in range(8):
+        convolve(x, weight, None, (2, 2)).sum().backward()
+        others = [torch.randn(1000) for _ in range(100)]
+print("whole")
+"""
+
+
+def test_a_strided_convolution_of_1x1_leaves_the_memory_whole():
+    """torch's own gradient of it corrupts the heap of the process: so in one of its own."""
+    environment = os.environ | {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "85"}
+    done = subprocess.run([sys.executable, "-c", CORRUPTION], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "whole\n")

@@ -63,11 +63,11 @@ def assert_same_answers(network: Any, model: Any, what: str) -> None:
         assert_close(actual, expected, what)
 
 
-def check_both_ways(model: Any, folder: Path, suffixes: list[str] = SUFFIXES) -> Any:
+def check_both_ways(model: Any, folder: Path, read: list[str] = SUFFIXES, write: list[str] = SUFFIXES) -> Any:
     """Keras saves, we read; we write, Keras reads: answers, parameters, names and flags are the same. Returns ours."""
     network, xs = None, inputs_for(model)
     expected_answers = keras_answers(model, xs)
-    for suffix in suffixes:
+    for suffix in read:
         model.save(folder / f"theirs.{suffix}")
         network, _ = keras_files.read_model(folder / f"theirs.{suffix}", KINDS)
         assert type(network).__name__ == ("Sequential" if isinstance(model, keras.Sequential) else "Model")
@@ -75,6 +75,7 @@ def check_both_ways(model: Any, folder: Path, suffixes: list[str] = SUFFIXES) ->
         for actual, wanted in zip(our_answers(network, xs), expected_answers, strict=True):
             assert wanted.std() > 1e-6, "the model says nothing"
             assert_close(actual, wanted, f"read from .{suffix}")
+    for suffix in write:
         written = keras_files.write_model(network, folder / f"ours.{suffix}")
         again = keras.models.load_model(written)
         assert type(again) is type(model)
@@ -83,9 +84,8 @@ def check_both_ways(model: Any, folder: Path, suffixes: list[str] = SUFFIXES) ->
         assert [v.trainable for v in again.weights] == [v.trainable for v in model.weights]
         for actual, wanted in zip(again.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(actual, wanted)
-        if suffix == "keras":  # the same weights in the same layers; the configuration is tested beside
-            for actual, wanted in zip(keras_answers(again, xs), expected_answers, strict=True):
-                assert_close(actual, wanted, f"written to .{suffix}")
+        for actual, wanted in zip(keras_answers(again, xs), expected_answers, strict=True):
+            assert_close(actual, wanted, f"written to .{suffix}")
         ours, _ = keras_files.read_model(written, KINDS)
         for actual, wanted in zip(our_answers(ours, xs), expected_answers, strict=True):
             assert_close(actual, wanted, f"our own .{suffix}")
@@ -169,14 +169,13 @@ ZOO: dict[str, tuple[Any, ...]] = {
 }
 
 
+# What Keras 3.15 cannot do itself: write an .h5 of a RandomBrightness, and read one whose layers have several axes
+READ, WRITE = {"disturbances": ["keras"]}, {"normalizations": ["keras"]}
+
+
 @pytest.mark.parametrize("part", ZOO)
 def test_every_layer(part: str, tmp_path: Path) -> None:
-    model = functional(*ZOO[part])
-    check_both_ways(model, tmp_path, ["keras"] if part == "normalizations" else SUFFIXES)  # of several axes
-    if part == "normalizations":
-        model.save(tmp_path / "theirs.h5")
-        network, _ = keras_files.read_model(tmp_path / "theirs.h5", KINDS)
-        assert_same_answers(network, model, "read from .h5")
+    check_both_ways(functional(*ZOO[part]), tmp_path, READ.get(part, SUFFIXES), WRITE.get(part, SUFFIXES))
 
 
 def test_the_zoo_has_every_layer() -> None:
@@ -234,7 +233,7 @@ def mnist_cnn() -> Any:
     )  # fmt: skip
 
 
-def intel_cnn(size: int = 48) -> Any:
+def intel_cnn(size: int = 16) -> Any:
     layers: list[Any] = [keras.Input((size, size, 3))]
     for filters in (64, 128, 256):
         layers += [K.Conv2D(filters, 3, activation="relu", padding="same") for _ in range(2)]
@@ -340,7 +339,7 @@ def test_several_axes_are_not_written_into_an_h5(tmp_path: Path) -> None:
 def test_an_open_size_is_given(tmp_path: Path) -> None:
     model = functional(lambda x: K.GlobalMaxPooling2D()(K.Conv2D(2, 3)(x)), (None, None, 3))
     model.save(tmp_path / "a.keras")
-    with pytest.raises(ModelFileError, match="no fixed size.*input_shape=\\(height, width, channels\\)"):
+    with pytest.raises(ModelFileError, match=r"no fixed size.*input_shape=\(height, width, channels\)"):
         keras_files.read_model(tmp_path / "a.keras", KINDS)
     with pytest.raises(ModelFileError, match="another shape"):
         keras_files.read_model(tmp_path / "a.keras", KINDS, (6, 7, 4))
@@ -507,7 +506,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "lambda": (lambda x: K.Lambda(keras.ops.relu, name="l")(x), "The layer 'l' \\(Lambda\\) holds Python code"),
     "custom": (lambda x: Own(name="o")(x), "The layer 'o' \\((mine>)?Own\\) is a class of someone's own"),
     "unknown": (lambda x: K.GaussianNoise(0.1, name="g")(x), "The layer 'g' \\(GaussianNoise\\) is not supported"),
-    "operation": (lambda x: x * 2, "'multiply' (\\(Multiply\\) is a bare operation|is called on something else)"),
+    "operation": (lambda x: x * 2, "'multiply.*' (\\(Multiply\\) is a bare operation|is called on something else)"),
     "channels_first": (
         lambda x: K.Conv2D(2, 1, data_format="channels_first", name="c")(x),
         "The layer 'c' \\(Conv2D\\) has 'data_format'='channels_first'",
@@ -655,7 +654,7 @@ def test_functional_of_keras_2_with_a_nested_model(tmp_path: Path) -> None:
 
 
 def test_long_lists_of_names_are_split(tmp_path: Path) -> None:
-    names = [f"{'a-name-that-goes-on-' * 20}{number}" for number in range(200)]
+    names = [f"{'a-name-that-goes-on-' * 200}{number}" for number in range(20)]
     model = keras.Sequential([keras.Input((2,)), *(K.Dense(2, name=name) for name in names)])
     model.save(tmp_path / "a.h5")
     network, _ = keras_files.read_model(tmp_path / "a.h5", KINDS)

@@ -133,7 +133,7 @@ def test_training_follows_keras(name: str, kind: str) -> None:
     """In float32 the two agree to about 1e-5 here; data and rates are mild for a reason.
 
     Where a rounding error turns a ReLU or a maximum over, the losses part by 1e-3 within 20 steps, and under
-    BatchNormalization sooner; so do Sightline's own when its rate is changed by 1e-5. Float64 shows that it is only that.
+    BatchNormalization sooner; so do Sightline's own when its rate is changed by 1e-5. Float64, below, shows that it is that.
     """
     _, shape, classes, batch, rates = NETWORKS[name]
     ours, theirs, actual, expected = both_losses(name, kind, rates[kind])
@@ -147,15 +147,18 @@ def test_training_follows_keras(name: str, kind: str) -> None:
 def float64() -> Iterator[None]:
     with enable_x64():
         keras.config.set_dtype_policy("float64")
+        keras.config.set_floatx("float64")
         try:
             yield
         finally:
             keras.config.set_dtype_policy("float32")
+            keras.config.set_floatx("float32")
 
 
-# Rates as people use them; powers of two, for Keras holds the rate in float32
+# Rates as people use them; powers of two, for Keras holds the rate in float32. (Not intel_cnn: Keras's BatchNormalization
+# computes in float32 whatever it is asked for, 4e-7 off on a layer where Sightline's is 1e-15 off.)
 @pytest.mark.parametrize(("kind", "rate"), [("Adam", 2**-10), ("SGD", 2**-7), ("RMSprop", 2**-10)])
-@pytest.mark.parametrize("name", ["mnist_cnn", "intel_cnn"])
+@pytest.mark.parametrize("name", ["mnist_cnn", "signs_cnn"])
 def test_training_follows_keras_in_float64(name: str, kind: str, rate: float, float64: None) -> None:
     *_, actual, expected = both_losses(name, kind, rate)
-    assert actual == pytest.approx(expected, rel=1e-6)
+    assert actual == pytest.approx(expected, rel=1e-9)

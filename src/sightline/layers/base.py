@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..configurable import Configurable
-from ..errors import ArgumentError
+from ..errors import ArgumentError, SightlineError
 from ..graph.symbolic import FIRST_CALL, first_call, in_mode, record, values_in
 from ..graph.weights import Variable, Weighted
 from ..initializers import Given, checked, initialize
@@ -93,6 +93,13 @@ class Layer(Configurable, Weighted, nn.Module):
             return record(self, args, kwargs, training)
         with in_mode(self, training):
             return super().__call__(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer computes from tensors; every layer gives its own."""
+        raise SightlineError(
+            f"{type(self).__name__} does not say what it computes",
+            fix="Give it forward(self, x), which is Keras's call(self, inputs); feature maps are tensors (N, C, H, W)",
+        )
 
     @property
     def input(self) -> Any:

@@ -260,6 +260,9 @@ class Conv2DTranspose(_Convolution):
         return before, total - before
 
 
+ONEDNN_BLOCK = 16  # channels that its kernels take at a time
+
+
 def convolve(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -271,6 +274,10 @@ def convolve(
 ) -> torch.Tensor:
     """torch's convolution with Keras's padding, "valid" or "same"."""
     kernel = (weight.shape[2], weight.shape[3])
+    if kernel == (1, 1) and max(strides) > 1 and weight.shape[1] < ONEDNN_BLOCK:
+        # The gradient by such a kernel writes beyond its memory in torch 2.15 on a CPU; the places that a stride leaves
+        # out can as well be left out before, which is slower only where the channels are many
+        x, strides = x[:, :, :: strides[0], :: strides[1]], (1, 1)
     pads = pads_of((x.shape[-2], x.shape[-1]), kernel, strides, padding, dilation)
     if is_symmetric(pads):
         around = (pads[0][0], pads[1][0])
