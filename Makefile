@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
 
+# One thread a process: the processes share the cores
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+
 .PHONY: demo test test-all bench lint clean
 
 demo: $(INSTALLED)  ## train on real handwritten digits and write a report
 	$(BIN)/sightline demo
 
 test: $(TESTABLE) lint  ## lint, type-check, run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(TESTABLE) lint  ## the slow proofs too
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 bench: $(INSTALLED)  ## the benchmarks
 	$(BIN)/python benchmarks/start_up.py

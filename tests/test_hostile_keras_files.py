@@ -67,7 +67,7 @@ def pack(path: Path, parts: dict[str, bytes], compression: int = zipfile.ZIP_STO
     return path
 
 
-def refuse(path: Path, message: str = "") -> None:
+def refuse(path: Path, message: str | None = None) -> None:
     with pytest.raises(ModelFileError, match=message) as caught:
         keras_files.read_model(path, KINDS)
     assert str(path) in str(caught.value)
@@ -136,7 +136,7 @@ def test_many_entries_and_two_of_one_name(parts: dict[str, bytes], tmp_path: Pat
 
 
 def test_compression_bombs(parts: dict[str, bytes], tmp_path: Path) -> None:
-    zeros = b" " * (200 * 2**20)
+    zeros = b" " * (100 * 2**20)
     refuse(pack(tmp_path / "a.keras", parts | {"config.json": zeros}, zipfile.ZIP_DEFLATED), "not believable")
     refuse(pack(tmp_path / "b.keras", parts | {"model.weights.h5": zeros}, zipfile.ZIP_DEFLATED), "not believable")
     refuse(pack(tmp_path / "c.keras", parts | {"config.json": b"[" * (70 * 2**20)}), "not believable")
@@ -152,7 +152,7 @@ def test_an_encrypted_entry(parts: dict[str, bytes], tmp_path: Path) -> None:
 
 def test_sizes_that_lie(parts: dict[str, bytes], tmp_path: Path) -> None:
     data = bytearray(pack(tmp_path / "a.keras", parts).read_bytes())
-    at = data.index(b"PK\x01\x02")
+    at = data.rindex(b"PK\x01\x02")
     struct.pack_into("<II", data, at + 20, 2**31 - 1, 2**31 - 1)
     (tmp_path / "a.keras").write_bytes(data)
     refuse(tmp_path / "a.keras")
@@ -242,7 +242,7 @@ def deep(config: Any) -> Any:
 
 def long(config: Any) -> Any:
     start = {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, 2]}}
-    layers = [start, *({"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(30_000))]
+    layers = [start, *({"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(6_000))]
     return {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
 
 
@@ -267,16 +267,16 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "not a number": (history("conv", "0", 0), "a whole number"),
     "true": (history("conv", True, 0), "a whole number"),
     "not a name": (history(["conv"], 0, 0), "a text"),
-    "sharing": (sharing, "calls its layers more than|more than 100000 times"),
+    "sharing": (sharing, "calls its layers more than 50000 times"),
     "deep": (deep, "networks in networks"),
-    "long": (long, "more than 20000 layers"),
+    "long": (long, "more than 5000 layers"),
     "twin": (lambda c: c["config"]["layers"].append(layer(c, "bn")), "Two layers are named 'bn'"),
     "idle": (lambda c: c["config"]["layers"].append(copy.deepcopy(layer(c, "bn")) | {"name": "idle"}), "leads to no output"),
     "huge": (set_in("conv", filters=10**15), "does not fit|cannot be made|another shape|damaged"),
     "huger": (set_in("conv", filters=10**40), "damaged|cannot be made"),
     "large": (set_in("d", units=2**31), "another shape"),
     "long name": (lambda c: layer(c, "conv").update(name="x" * 10**6), ""),
-    "name": (set_in("conv", name=3), ""),
+    "name": (lambda c: layer(c, "conv").update(name=3), "A layer's name"),
     "no name": (lambda c: layer(c, "conv").update(name=None), "A layer's name"),
     "units": (set_in("d", units="many"), "'d' .Dense. cannot be made: Dense: units"),
     "nothing": (set_in("d", units=None), "units"),
@@ -309,7 +309,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_configurations(case: str, parts: dict[str, bytes], tmp_path: Path) -> None:
     change, message = BROKEN[case]
-    refuse(with_config(tmp_path, parts, change), message)
+    refuse(with_config(tmp_path, parts, change), message or None)
 
 
 @pytest.mark.parametrize("kind", ["Resizing", "UpSampling2D"])
@@ -459,7 +459,7 @@ def loads_or_refuses(path: Path) -> bool:
 @pytest.mark.filterwarnings("ignore:.*not compiled", "ignore:.*does not fit, so it begins anew")
 def test_json_values_replaced_by_chance(parts: dict[str, bytes], tmp_path: Path) -> None:
     rng, outcomes = random.Random(0), set()
-    for _ in range(250):
+    for _ in range(150):
         config = json.loads(parts["config.json"])
         for _ in range(rng.choice([1, 1, 1, 3])):
             holder, key = rng.choice(spots(config, []))
@@ -477,7 +477,7 @@ def test_json_values_replaced_by_chance(parts: dict[str, bytes], tmp_path: Path)
 def test_bytes_changed_by_chance(suffix: str, parts: dict[str, bytes], sound_h5: bytes, tmp_path: Path) -> None:
     rng, path, outcomes = random.Random(1), tmp_path / f"a.{suffix}", set()
     whole = sound_h5 if suffix == "h5" else pack(path, parts).read_bytes()
-    for _ in range(200):
+    for _ in range(100):
         data = bytearray(parts["model.weights.h5"] if suffix == "weights" else whole)
         for _ in range(rng.choice([1, 4, 16])):
             # HDF5's own structures, which stand at the beginning, are hit more often than numbers

@@ -28,7 +28,7 @@ def images(count: int) -> tuple[np.ndarray, np.ndarray]:
     return x, np.arange(count) % 3
 
 
-def refused(pattern: str) -> Any:
+def assert_refused(pattern: str) -> Any:
     return pytest.raises(SightlineError, match=pattern)
 
 
@@ -49,21 +49,21 @@ def test_wrong_arguments_are_refused_in_a_sentence() -> None:
         ({"interpolation_order": 6}, "interpolation_order"),
         ({"zca_whitening": True, "featurewise_std_normalization": True}, "not both"),
     ]:
-        with refused(pattern):
+        with assert_refused(pattern):
             make(**arguments)
-    with refused("A transform does not support the argument 'angle'"):
+    with assert_refused("A transform does not support the argument 'angle'"):
         make().apply_transform(images(1)[0][0], {"angle": 3})
-    with refused("flow_from_dataframe is not supported. Put the files into class folders"):
+    with assert_refused("flow_from_dataframe is not supported. Put the files into class folders"):
         make().flow_from_dataframe(None)
 
 
 def test_what_cannot_flow_is_refused_in_a_sentence() -> None:
     make = ours.ImageDataGenerator
     x, y = images(6)
-    with refused("save_to_dir is not supported. Write those that you want to see"):
+    with assert_refused("save_to_dir is not supported. Write those that you want to see"):
         make().flow(x, y, save_to_dir="here")
     assert len(make().flow(x, y, save_to_dir=None)) == 1
-    with refused("flow does not support the argument 'sede'. Did you mean \"seed\""):
+    with assert_refused("flow does not support the argument 'sede'. Did you mean \"seed\""):
         make().flow(x, y, sede=3)
     for given_x, given_y, arguments, pattern in [
         (x[0], None, {}, "n, height, width, channels"),
@@ -76,17 +76,17 @@ def test_what_cannot_flow_is_refused_in_a_sentence() -> None:
         (x, y, {"subset": "validation"}, "validation_split=0.2"),
         (x[:0], None, {}, "There is no image to flow"),
     ]:
-        with refused(pattern):
+        with assert_refused(pattern):
             make().flow(given_x, given_y, **arguments)
-    with refused("Shuffle x and y"):
+    with assert_refused("Shuffle x and y"):
         make(validation_split=0.5).flow(x, np.sort(y), subset="training")
-    with refused("There is no batch of this number. Expected: 0 .. 1. Received: 2"):
+    with assert_refused("There is no batch of this number. Expected: 0 .. 1. Received: 2"):
         make().flow(x, batch_size=3)[2]
-    with refused("no mean yet. Call fit"):
+    with assert_refused("no mean yet. Call fit"):
         next(make(featurewise_center=True).flow(x))
-    with refused("keep an image's shape"):
+    with assert_refused("keep an image's shape"):
         next(make(preprocessing_function=lambda image: image[:2]).flow(x))
-    with refused("must be floating. Received: uint8"):
+    with assert_refused("must be floating. Received: uint8"):
         make(rescale=0.5).standardize(x.astype("uint8"))
     with pytest.warns(UserWarning, match="last axis"):
         make().flow(x.reshape(6, 3, 4, 4)[..., :2])
@@ -109,7 +109,7 @@ def test_folders_that_cannot_flow_are_refused_in_a_sentence(folder: Path, tmp_pa
         ({"save_prefix": "a"}, "save_prefix is not supported"),
         ({"target": (8, 8)}, 'Did you mean "target_size"'),
     ]:
-        with refused(pattern):
+        with assert_refused(pattern):
             flow(**({"directory": folder} | arguments))
 
 
@@ -121,5 +121,5 @@ def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, reaso
     path = tmp_path / "a" / "b.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:2000] if content is None else content)
-    with refused(f"{path} {reason}"):
+    with assert_refused(f"{path} {reason}"):
         next(ours.ImageDataGenerator().flow_from_directory(tmp_path))

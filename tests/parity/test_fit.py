@@ -36,12 +36,12 @@ def two_headed(module: Any, outputs: str = "list") -> Any:
     return module.Model([image, place], [kind, box] if outputs == "list" else {"box": box, "kind": kind})
 
 
-def close(actual: Any, expected: Any) -> None:
+def assert_near(actual: Any, expected: Any) -> None:
     assert np.shape(actual) == np.shape(expected)
     assert np.allclose(actual, expected, rtol=2e-4, atol=1e-6), (actual, expected)
 
 
-def follow(
+def check_training(
     build: Any, compile_arguments: Any, x: Any, y: Any, change: Any = None, **fit: Any
 ) -> dict[str, list[float]]:
     """Trains both for two epochs; the histories, the measures and the weights must be equal. Returns the history.
@@ -60,14 +60,14 @@ def follow(
         histories.append(model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, **given).history)
     assert sorted(histories[0]) == sorted(histories[1])
     for name, values in histories[1].items():
-        close(histories[0][name], values)
+        assert_near(histories[0][name], values)
     for actual, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        close(actual, expected)
+        assert_near(actual, expected)
     measured = ours.evaluate(x, y, verbose=0, return_dict=True)
     expected = theirs.evaluate(x, y, verbose=0, return_dict=True)
     assert sorted(measured) == sorted(expected)
     for name, value in expected.items():
-        close(measured[name], value)
+        assert_near(measured[name], value)
     for actual, answer in zip(_listed(ours.predict(x)), _listed(theirs.predict(x, verbose=0)), strict=True):
         assert_close(actual, answer, "prediction", tolerance=1e-4)
     return histories[0]
@@ -89,7 +89,7 @@ def test_class_weight(sparse: bool) -> None:
     loss = "sparse_categorical_crossentropy" if sparse else "categorical_crossentropy"
     arguments = {"loss": loss, "metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
     y = NUMBERS if sparse else ONE_HOT
-    history = follow(classifier, lambda module: arguments, X, y, class_weight={0: 3.0, 2: 0.5})
+    history = check_training(classifier, lambda module: arguments, X, y, class_weight={0: 3.0, 2: 0.5})
     assert {"accuracy", "weighted_accuracy"} <= history.keys()
 
 
@@ -97,16 +97,16 @@ def test_sample_weight_weighs_loss_and_weighted_metrics_only() -> None:
     def arguments(module: Any) -> dict[str, Any]:
         return crossentropy(module) | {"weighted_metrics": [module.metrics.MeanSquaredError(name="wmse"), "mse"]}
 
-    history = follow(classifier, arguments, X, ONE_HOT, sample_weight=WEIGHTS)
+    history = check_training(classifier, arguments, X, ONE_HOT, sample_weight=WEIGHTS)
     assert history["wmse"] != history["accuracy"]
 
 
 def test_validation_data_with_weights_and_frequency() -> None:
-    history = follow(
+    history = check_training(
         classifier, crossentropy, X, ONE_HOT, validation_data=(X[:8], ONE_HOT[:8], WEIGHTS[:8]), validation_freq=2
     )
     assert len(history["val_loss"]) == 1
-    follow(classifier, crossentropy, X, ONE_HOT, validation_split=0.25, sample_weight=WEIGHTS)
+    check_training(classifier, crossentropy, X, ONE_HOT, validation_split=0.25, sample_weight=WEIGHTS)
 
 
 def test_batches_with_weights() -> None:
@@ -117,7 +117,7 @@ def test_batches_with_weights() -> None:
         model.compile("sgd", "categorical_crossentropy")
     actual = ours.fit(batches, epochs=2, verbose=0).history["loss"]
     endless = (batch for _ in range(2) for batch in batches)
-    close(actual, theirs.fit(endless, epochs=2, steps_per_epoch=3, verbose=0).history["loss"])
+    assert_near(actual, theirs.fit(endless, epochs=2, steps_per_epoch=3, verbose=0).history["loss"])
 
 
 # --- regularizers and freezing -----------------------------------------------------------------------------------
@@ -131,8 +131,10 @@ def test_regularizers_are_part_of_the_loss(name: str) -> None:
         given = module.regularizers.L1L2(0.05, 0.1) if name == "L1L2" else name
         return classifier(module, kernel_regularizer=given, bias_regularizer=module.regularizers.L2(0.2))
 
-    history = follow(build, crossentropy, X, ONE_HOT)
-    assert history["loss"][0] != pytest.approx(follow(classifier, crossentropy, X, ONE_HOT)["loss"][0], rel=1e-3)
+    history = check_training(build, crossentropy, X, ONE_HOT)
+    assert history["loss"][0] != pytest.approx(
+        check_training(classifier, crossentropy, X, ONE_HOT)["loss"][0], rel=1e-3
+    )
 
 
 REGULARIZED = {
@@ -158,7 +160,7 @@ def test_regularizers_of_other_layers(kind: str) -> None:
         x = module.layers.Flatten()(REGULARIZED[kind](module, l2)(inputs))
         return module.Model(inputs, module.layers.Dense(3, activation="softmax", kernel_regularizer=l2)(x))
 
-    follow(build, crossentropy, X, ONE_HOT)
+    check_training(build, crossentropy, X, ONE_HOT)
 
 
 def test_a_frozen_layer_is_not_trained_nor_regularized() -> None:
@@ -171,7 +173,7 @@ def test_a_frozen_layer_is_not_trained_nor_regularized() -> None:
     def build(module: Any) -> Any:
         return classifier(module, kernel_regularizer="l2")
 
-    follow(build, crossentropy, X, ONE_HOT, change=freeze)
+    check_training(build, crossentropy, X, ONE_HOT, change=freeze)
 
 
 def with_backbone(module: Any) -> Any:
@@ -191,7 +193,7 @@ def test_a_frozen_backbone_in_inference_mode() -> None:
         backbone.trainable = False
         next(layer for layer in backbone.layers if "dropout" in layer.name).rate = 0
 
-    follow(with_backbone, crossentropy, X, ONE_HOT, change=freeze)
+    check_training(with_backbone, crossentropy, X, ONE_HOT, change=freeze)
 
 
 def test_training_false_holds_in_fit() -> None:
@@ -238,12 +240,14 @@ COMPILED = {
 def test_two_inputs_and_outputs(name: str, as_dicts: bool) -> None:
     x: Any = {"image": X, "place": PLACES} if as_dicts else [X, PLACES]
     y: Any = {"kind": ONE_HOT, "box": BOXES} if as_dicts else [ONE_HOT, BOXES]
-    follow(two_headed, lambda module: COMPILED[name], x, y)
+    check_training(two_headed, lambda module: COMPILED[name], x, y)
 
 
 def test_outputs_in_a_dict() -> None:
     y = {"kind": ONE_HOT, "box": BOXES}
-    history = follow(lambda module: two_headed(module, "dict"), lambda module: COMPILED["dicts"], [X, PLACES], y)
+    history = check_training(
+        lambda module: two_headed(module, "dict"), lambda module: COMPILED["dicts"], [X, PLACES], y
+    )
     assert {"loss", "kind_loss", "box_loss", "kind_accuracy", "box_mae"} <= history.keys()
 
 
@@ -251,7 +255,9 @@ def test_sample_weights_of_each_output() -> None:
     weights = {"kind": WEIGHTS, "box": WEIGHTS[::-1].copy()}
     y = {"kind": ONE_HOT, "box": BOXES}
     arguments = COMPILED["weighted dict"]
-    follow(lambda module: two_headed(module, "dict"), lambda module: arguments, [X, PLACES], y, sample_weight=weights)
+    check_training(
+        lambda module: two_headed(module, "dict"), lambda module: arguments, [X, PLACES], y, sample_weight=weights
+    )
 
 
 COMPILED["weighted dict"] = {
@@ -261,7 +267,7 @@ COMPILED["weighted dict"] = {
 
 
 def test_one_sample_weight_for_all_outputs() -> None:
-    follow(two_headed, two_losses, [X, PLACES], [ONE_HOT, BOXES], sample_weight=WEIGHTS)
+    check_training(two_headed, two_losses, [X, PLACES], [ONE_HOT, BOXES], sample_weight=WEIGHTS)
 
 
 # --- shared and nested -------------------------------------------------------------------------------------------
@@ -280,7 +286,7 @@ def test_a_shared_layer_and_a_model_in_a_model() -> None:
         both = layers.Concatenate()([dense(layers.Flatten()(seen)), dense(layers.Flatten()(eye(right)))])
         return module.Model([left, right], layers.Dense(3, activation="softmax")(both))
 
-    follow(build, crossentropy, [X, X[::-1].copy()], ONE_HOT)
+    check_training(build, crossentropy, [X, X[::-1].copy()], ONE_HOT)
 
 
 def test_a_model_of_a_part_and_what_a_layer_gave() -> None:
@@ -322,7 +328,7 @@ def test_binary_losses_of_a_sigmoid(loss: str) -> None:
         return module.Sequential(layers)
 
     arguments = {"loss": loss, "metrics": ["accuracy", "AUC"]}
-    follow(build, lambda module: arguments, X, (NUMBERS > 0).astype(np.float32))
+    check_training(build, lambda module: arguments, X, (NUMBERS > 0).astype(np.float32))
 
 
 def test_losses_of_maps_with_a_weight_for_each_place() -> None:
@@ -332,7 +338,7 @@ def test_losses_of_maps_with_a_weight_for_each_place() -> None:
     places = RNG.integers(0, 3, (24, 6, 6))
     weights = RNG.uniform(0, 2, (24, 6, 6)).astype(np.float32)
     arguments = {"loss": "sparse_categorical_crossentropy", "weighted_metrics": ["accuracy"]}
-    follow(build, lambda module: arguments, X, places, sample_weight=weights)
+    check_training(build, lambda module: arguments, X, places, sample_weight=weights)
 
 
 # --- the learning rate ---------------------------------------------------------------------------------------------
@@ -347,4 +353,4 @@ def test_a_learning_rate_schedule_counts_the_steps() -> None:
         model.compile(module.optimizers.SGD(schedule, momentum=0.5), "categorical_crossentropy")
         losses.append(model.fit(X, ONE_HOT, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"])
         assert float(model.optimizer.learning_rate) == pytest.approx(0.1 * 0.5 ** (9 / 2), rel=1e-5)
-    close(losses[0], losses[1])
+    assert_near(losses[0], losses[1])

@@ -374,7 +374,9 @@ def test_weight_files(form: str, tmp_path: Path) -> None:
     keras_files.write_weights(network, tmp_path / "ours.weights.h5")
     randomize(model, seed=5).save(tmp_path / "other.keras")
     other, _ = keras_files.read_model(tmp_path / "other.keras", KINDS)
-    assert any(np.abs(a - b).max() > 0.01 for a, b in zip(our_answers(other, inputs_for(model)), expected, strict=True))
+    assert any(
+        np.abs(a.numpy() - b).max() > 0.01 for a, b in zip(our_answers(other, inputs_for(model)), expected, strict=True)
+    )
     for source in ("theirs.weights.h5", "ours.weights.h5", "model.keras"):
         keras_files.read_weights(other, tmp_path / "other.keras")
         keras_files.read_weights(other, tmp_path / source)
@@ -414,7 +416,7 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
 def test_training_goes_on(optimizer: Any, tmp_path: Path) -> None:
-    """Two steps in Keras, saved, two steps on either side: the same weights. And the same after a way back."""
+    """Two steps in Keras, saved, two steps on either side: the same weights. And the same state after a way back."""
     optimizer = type(optimizer).from_config(optimizer.get_config())
     model = randomize(
         keras.Sequential([keras.Input((5,)), K.Dense(4, "tanh"), K.BatchNormalization(), K.Dense(3, "softmax")])
@@ -437,9 +439,8 @@ def test_training_goes_on(optimizer: Any, tmp_path: Path) -> None:
     for ours, arguments in ((network, compiled), (from_old, old_compiled)):
         ours.compile(**arguments)
         ours.fit(x, y, batch_size=8, shuffle=False, verbose=0)
-    for side in (model, again):
-        side.fit(x, y, batch_size=8, shuffle=False, verbose=0)
-    for name, side in (("ours", network), ("ours from .h5", from_old), ("theirs again", again)):
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    for name, side in (("ours", network), ("ours from .h5", from_old)):
         for actual, expected in zip(side.get_weights(), model.get_weights(), strict=True):
             assert_close(actual, expected, name, 1e-4)
 

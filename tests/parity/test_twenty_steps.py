@@ -56,8 +56,8 @@ def keras_intel_cnn(shape: tuple[int, int, int], classes: int) -> Any:
 NETWORKS: dict[str, tuple[Any, tuple[int, int, int], int, int, dict[str, float]]] = {
     "mnist_cnn": (keras_mnist_cnn, (28, 28, 1), 10, 16, {"Adam": 5e-4, "SGD": 0.02, "RMSprop": 2e-4}),
     "signs_cnn": (keras_signs_cnn, (128, 128, 1), 26, 8, {"Adam": 1e-4, "SGD": 0.005, "RMSprop": 2e-5}),
-    "intel_cnn": (keras_intel_cnn, (32, 32, 3), 6, 16, {"Adam": 2e-6, "SGD": 5e-7, "RMSprop": 1e-6}),
-    "intel_cnn at its size": (keras_intel_cnn, (150, 150, 3), 6, 4, {"Adam": 3e-7, "SGD": 1e-7, "RMSprop": 1e-7}),
+    "intel_cnn": (keras_intel_cnn, (16, 16, 3), 6, 16, {"Adam": 2e-6, "SGD": 5e-7, "RMSprop": 1e-6}),
+    "intel_cnn at its size": (keras_intel_cnn, (150, 150, 3), 6, 4, {"Adam": 3e-7, "SGD": 3e-8, "RMSprop": 1e-7}),
 }
 CASES = [
     pytest.param(name, kind, marks=[pytest.mark.slow] if "size" in name else [], id=f"{name}-{kind}")
@@ -157,8 +157,18 @@ def float64() -> Iterator[None]:
 
 # Rates as people use them; powers of two, for Keras holds the rate in float32. (Not intel_cnn: Keras's BatchNormalization
 # computes in float32 whatever it is asked for, 4e-7 off on a layer where Sightline's is 1e-15 off.)
-@pytest.mark.parametrize(("kind", "rate"), [("Adam", 2**-10), ("SGD", 2**-7), ("RMSprop", 2**-10)])
-@pytest.mark.parametrize("name", ["mnist_cnn", "signs_cnn"])
+# Nor rates at which signs_cnn is certain of wrong answers: Keras on JAX clips their loss at 16, on TensorFlow it does not.
+@pytest.mark.parametrize(
+    ("name", "kind", "rate"),
+    [
+        ("mnist_cnn", "Adam", 2**-10),
+        ("mnist_cnn", "SGD", 2**-7),
+        ("mnist_cnn", "RMSprop", 2**-10),
+        ("signs_cnn", "Adam", 2**-14),
+        ("signs_cnn", "SGD", 2**-8),
+        ("signs_cnn", "RMSprop", 2**-15),
+    ],
+)
 def test_training_follows_keras_in_float64(name: str, kind: str, rate: float, float64: None) -> None:
     *_, actual, expected = both_losses(name, kind, rate)
     assert actual == pytest.approx(expected, rel=1e-9)

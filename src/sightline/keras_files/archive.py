@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import mmap
+import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -126,8 +128,38 @@ def parse_json(data: str | bytes) -> Any:
 # --- HDF5 --------------------------------------------------------------------------------------------------------
 
 
-def open_hdf5(source: Path | BinaryIO) -> h5py.File:
+def open_hdf5(source: Path | io.BytesIO) -> h5py.File:
+    """Raises ModelFileError for a file over whose texts the HDF5 library would go for ever."""
+    if isinstance(source, Path):
+        with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            _check_heaps(view)
+    else:
+        _check_heaps(source.getvalue())
     return h5py.File(source, "r")
+
+
+HEAP, HEAP_HEADER = b"GCOL\x01\x00\x00\x00", struct.Struct("<8sQ")
+HEAP_OBJECT = struct.Struct("<HHIQ")  # number (0: the room left, whose size counts the header), references, -, size
+
+
+def _check_heaps(data: mmap.mmap | bytes) -> None:
+    """Walk the collections in which HDF5 keeps texts: each object must lead on, and end within (HDF5 format, III.E).
+
+    libhdf5 2.0 goes round for ever in a collection that has an object of size 0.
+    """
+    start = data.find(HEAP)
+    while start >= 0:
+        if len(data) - start < HEAP_HEADER.size:
+            raise ModelFileError("It ends in the middle of a heap")
+        at, end = start + HEAP_HEADER.size, start + HEAP_HEADER.unpack_from(data, start)[1]
+        while at + HEAP_OBJECT.size <= min(end, len(data)):
+            number, _, _, size = HEAP_OBJECT.unpack_from(data, at)
+            if number == 0 and size < HEAP_OBJECT.size:
+                raise ModelFileError("It has a heap in which one part leads to itself")
+            at += size if number == 0 else HEAP_OBJECT.size + -(-size // 8) * 8
+        if end > len(data) or at > end:
+            raise ModelFileError("It has a heap that does not end where it says")
+        start = data.find(HEAP, start + len(HEAP))
 
 
 def has(group: h5py.Group, path: str) -> bool:

@@ -54,7 +54,7 @@ def read_compiled(config: Any, path: object) -> dict[str, Any] | None:
         return _arguments(mapping(config, "How the model was compiled"))
     except (SightlineError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = shortened(error.what if isinstance(error, SightlineError) else repr(error))
-        warnings.warn(f"{path} is not compiled: {reason}. Call model.compile(...) to train it", stacklevel=4)
+        warnings.warn(f"{path} is not compiled: {reason}. Call model.compile(...) to train it", stacklevel=5)
         return None
 
 
@@ -126,7 +126,7 @@ def compiled_to_keras(compiled: Mapping[str, Any] | None, path: object) -> dict[
     except SightlineError as error:
         warnings.warn(f"{path} does not hold how the model was compiled: {error.what}", stacklevel=4)
         return None
-    return parts | {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
+    return parts | {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
 
 
 def old_training_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def read_state(optimizer: Optimizer, network: Network, found: list[h5py.Dataset]
         for (name, variable), dataset in zip(names, found[1 + rate :], strict=True):
             check_dataset(dataset, variable.keras_shape, f"its {name} of {variable.name}")
     except ModelFileError as error:
-        warnings.warn(f"{path}: the optimizer's state does not fit, so it begins anew: {error}", stacklevel=4)
+        warnings.warn(f"{path}: the optimizer's state does not fit, so it begins anew: {error}", stacklevel=5)
         return
     numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
     state: dict[str, dict[int, torch.Tensor]] = {}

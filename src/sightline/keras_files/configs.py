@@ -16,6 +16,8 @@ from ..keras_only import hint_for
 from ..layers import FILE_LAYERS, InputLayer, Layer
 from .checks import mapping, quoted, sequence, shortened, text
 
+FUNCTIONAL = ("Functional", "Model")
+NETWORKS = (*FUNCTIONAL, "Sequential")
 NOT_KERAS = ("LocalResponseNormalization", "DepthMaxPooling2D")
 LAYERS: dict[str, type[Layer]] = {
     name: kind for name, kind in FILE_LAYERS.items() if issubclass(kind, Layer) and name not in NOT_KERAS

@@ -101,7 +101,7 @@ def _read(
 ) -> tuple[Network, Compiled | None]:
     """Make the network without memory, find and check all weights, and only then give it memory and read them."""
     with torch.device("meta"):
-        network = network_from_keras(config, Making(networks), shapes)
+        network = network_from_keras(config, Making(networks), shapes).network
     found = find_old_weights(find(file, "model_weights"), network) if old else find_new_weights(file, network)
     take_over(materialize(network, found))
     network.eval()

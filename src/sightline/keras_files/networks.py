@@ -5,23 +5,31 @@ Two forms are read: Keras 3's inbound nodes, whose arguments hold `__keras_tenso
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ModelFileError
 from ..graph.network import Network
 from ..graph.symbolic import Value, values_in
-from ..layers import Dropout, Layer, SpatialDropout2D
-from .checks import index, mapping, quoted, sequence, text
-from .configs import input_from_keras, is_custom, layer_from_keras, layer_name, shape_of
+from ..layers import Layer
+from .checks import mapping, quoted, sequence, text
+from .configs import FUNCTIONAL, NETWORKS, input_from_keras, is_custom, layer_from_keras, layer_name, shape_of
+from .references import Place, References, Use, places_in
 
-FUNCTIONAL = ("Functional", "Model")
-NETWORKS = (*FUNCTIONAL, "Sequential")
 # A network is a layer of another, so that few bytes can ask for layers without end
-MAX_DEPTH, MAX_LAYERS, MAX_CALLS = 20, 20_000, 100_000
+MAX_DEPTH, MAX_LAYERS, MAX_CALLS = 20, 5_000, 50_000
 
 Shapes = list[Any]  # for each input (H, W, C) without the batch, or None
+
+
+@dataclass
+class Made:
+    """A network, the layers that one call of it runs, and the names of its inputs where they are a dict."""
+
+    network: Network
+    calls: int
+    keys: list[str] | None = None
 
 
 @dataclass
@@ -29,18 +37,18 @@ class Making:
     """What is shared while the networks of one file are made."""
 
     kinds: Mapping[str, type[Network]]  # "Sequential" and "Model"
-    calls: dict[int, int] = field(default_factory=dict)  # by id of a network: the layers that run when it is called
-    keys: dict[int, list[str]] = field(default_factory=dict)  # by id of a network: the names of a dict of inputs
     layers: int = 0
     called: int = 0
 
-    def count(self, layer: Any) -> int:
-        """The layers that one call of `layer` runs. Raises ModelFileError when all calls so far are too many."""
-        calls = self.calls.get(id(layer), 1)
-        self.called += calls
+    def call(self, layer: Layer | Nested, given: Any, mode: dict[str, Any]) -> Any:
+        """Call a layer on symbolic values. Raises ModelFileError when all calls so far are too many."""
+        if isinstance(layer, Nested):
+            given = layer.prepared(given)
+        self.called += calls_of(layer)
         if self.called > MAX_CALLS:
             raise ModelFileError(f"It calls its layers more than {MAX_CALLS} times")
-        return calls
+        target = layer if isinstance(layer, Layer) else layer.made().network
+        return target(given, **mode)
 
 
 class Nested:
@@ -48,24 +56,34 @@ class Nested:
 
     def __init__(self, entry: Mapping[str, Any], making: Making, depth: int):
         self.entry, self.making, self.depth = entry, making, depth
-        self.network: Network | None = None
+        self._made: Made | None = None
 
-    def __call__(self, given: Any, **mode: Any) -> Any:
-        if self.network is None:
-            shapes = [tuple(value.shape[1:]) for value in values_in(_in_order(given))]
-            self.network = network_from_keras(self.entry, self.making, shapes, self.depth)
-        keys = self.making.keys.get(id(self.network))
-        if isinstance(given, dict):
-            given = [given[key] for key in keys or sorted(given)]
-        self.making.count(self.network)
-        return self.network(given, **mode)
+    def made(self) -> Made:
+        if self._made is None:
+            raise ModelFileError(f"The network {quoted(layer_name(self.entry))} leads to no output")
+        return self._made
+
+    def prepared(self, given: Any) -> Any:
+        """What it is called on, in the order of its inputs; makes it where it is not made."""
+        in_order = [given[key] for key in sorted(given)] if isinstance(given, dict) else given
+        if self._made is None:
+            shapes = [tuple(value.shape[1:]) for value in values_in(in_order)]
+            self._made = network_from_keras(self.entry, self.making, shapes, self.depth)
+        if isinstance(given, dict) and sorted(given) != self._made.keys:
+            raise ModelFileError(
+                f"The network {quoted(layer_name(self.entry))} has other inputs",
+                expected=self._made.keys,
+                received=quoted(given),
+            )
+        return in_order
 
 
-def _in_order(given: Any) -> Any:
-    return [given[key] for key in sorted(given)] if isinstance(given, dict) else given
+def calls_of(layer: Layer | Nested) -> int:
+    """The layers that one call of `layer` runs."""
+    return 1 if isinstance(layer, Layer) else layer.made().calls
 
 
-def network_from_keras(entry: Any, making: Making, given: Shapes, depth: int = 0) -> Network:
+def network_from_keras(entry: Any, making: Making, given: Shapes, depth: int = 0) -> Made:
     """A network with new weights, from Keras's configuration of a Sequential or Functional model.
 
     `given` are the shapes of the inputs where the configuration leaves them open. Raises ModelFileError.
@@ -83,10 +101,10 @@ def network_from_keras(entry: Any, making: Making, given: Shapes, depth: int = 0
     if isinstance(config, list):  # as Keras 2 wrote a Sequential in its first years
         config = {"layers": config}
     config = mapping(config, "A model's configuration")
-    network = (_sequential if kind == "Sequential" else _functional)(config, making, given, depth)
+    made = (_sequential if kind == "Sequential" else _functional)(config, making, given, depth)
     if config.get("trainable") is False:
-        network.trainable = False
-    return network
+        made.network.trainable = False
+    return made
 
 
 def _layer(entry: Any, making: Making, depth: int) -> Layer | Nested:
@@ -105,7 +123,7 @@ def _name(config: Mapping[str, Any]) -> str | None:
 # --- Sequential --------------------------------------------------------------------------------------------------
 
 
-def _sequential(config: Mapping[str, Any], making: Making, given: Shapes, depth: int) -> Network:
+def _sequential(config: Mapping[str, Any], making: Making, given: Shapes, depth: int) -> Made:
     entries = [mapping(entry, "A layer") for entry in sequence(config.get("layers"), "A Sequential's layers")]
     if not entries:
         raise ModelFileError("A Sequential has no layers")
@@ -117,18 +135,14 @@ def _sequential(config: Mapping[str, Any], making: Making, given: Shapes, depth:
         entries = entries[1:]
     else:
         first = _input_of(first, config)
-    start = input_from_keras(first, shape).value()
-    making.calls[id(start)] = 1
-    value, calls = start, 0
-    for entry in entries:
-        layer = _layer(entry, making, depth)
-        value = _called(layer, making, value, {})
-        calls += making.count(layer.network if isinstance(layer, Nested) else layer)
+    start = value = input_from_keras(first, shape).value()
+    layers = [_layer(entry, making, depth) for entry in entries]
+    for entry, layer in zip(entries, layers, strict=True):
+        value = making.call(layer, value, {})
         if not isinstance(value, Value):
             raise ModelFileError(f"The layer {quoted(layer_name(entry))} of a Sequential has several outputs")
     network = making.kinds["Sequential"].from_values(start, value, _name(config))
-    making.calls[id(network)] = calls
-    return network
+    return Made(network, sum(map(calls_of, layers)))
 
 
 def _input_of(first: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,70 +166,45 @@ def _only_input(config: Mapping[str, Any]) -> list[Any] | None:
     return shapes[0] if len(shapes) == 1 else None
 
 
-def _called(layer: Layer | Nested, making: Making, given: Any, mode: dict[str, Any]) -> Any:
-    if not isinstance(layer, Nested):
-        making.count(layer)
-    return layer(given, **mode)
-
-
 # --- Functional --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a value comes from: the layer, which of its calls, which of that call's results."""
-
-    layer: str
-    call: int
-    item: int
-
-
-@dataclass(frozen=True)
-class Use:
-    """One call of a layer: what it takes (places in lists or dicts) and in which mode it runs."""
-
-    takes: Any
-    mode: dict[str, Any]
-
-
-def _functional(config: Mapping[str, Any], making: Making, given: Shapes, depth: int) -> Network:
+def _functional(config: Mapping[str, Any], making: Making, given: Shapes, depth: int) -> Made:
     entries: dict[str, dict[str, Any]] = {}
     for row in sequence(config.get("layers"), "A model's layers"):
         entry = mapping(row, "A layer")
         if layer_name(entry) in entries:
             raise ModelFileError(f"Two layers are named {quoted(layer_name(entry))}")
         entries[layer_name(entry)] = entry
-    parser = _Parser(entries)
-    starts, keys = _inputs(config, parser, given)
+    references = References(entries)
+    starts, keys = _inputs(config, references, given)
     layers = {
         name: _layer(entry, making, depth) for name, entry in entries.items() if entry.get("class_name") != "InputLayer"
     }
-    uses = {(name, number): use for name in layers for number, use in enumerate(parser.uses(name))}
-    outputs = parser.places(config.get("output_layers"), is_output=True)
+    uses = {(name, number): use for name in layers for number, use in enumerate(references.uses(name))}
+    outputs = references.places(config.get("output_layers"), is_output=True)
     results: dict[tuple[str, int], Any] = {(name, 0): value for name, value in starts.items()}
-    _evaluate(list(_places_in(outputs)), uses, layers, making, results)
-    idle = next((key for key in uses if key not in results), None)
-    if idle is not None:
-        raise ModelFileError(f"The layer {quoted(idle[0])} leads to no output")
+    _evaluate(list(places_in(outputs)), uses, layers, making, results)
+    idle = (layers.keys() - {name for name, _ in uses}) | {name for name, call in uses if (name, call) not in results}
+    if idle or entries.keys() - layers.keys() - starts.keys():
+        name = min(idle or entries.keys() - layers.keys() - starts.keys())
+        raise ModelFileError(f"The layer {quoted(name)} leads to no output")
     if isinstance(outputs, list) and len(outputs) == 1:
         outputs = outputs[0]
-    answer = _resolved(outputs, results)
     begins = list(starts.values())
-    network = making.kinds["Model"].from_values(begins[0] if len(begins) == 1 else begins, answer, _name(config))
-    called = [layers[name] for name, _ in uses]
-    making.calls[id(network)] = sum(
-        making.calls.get(id(layer.network), 1) if isinstance(layer, Nested) else 1 for layer in called
+    network = making.kinds["Model"].from_values(
+        begins[0] if len(begins) == 1 else begins, _resolved(outputs, results), _name(config)
     )
-    if keys is not None:
-        making.keys[id(network)] = keys
-    return network
+    return Made(network, sum(calls_of(layers[name]) for name, _ in uses), keys)
 
 
-def _inputs(config: Mapping[str, Any], parser: _Parser, given: Shapes) -> tuple[dict[str, Value], list[str] | None]:
+def _inputs(
+    config: Mapping[str, Any], references: References, given: Shapes
+) -> tuple[dict[str, Value], list[str] | None]:
     """The symbolic inputs by their layers' names in order, and the keys where they are a dict (sorted, as Keras has them)."""
-    structure = parser.places(config.get("input_layers"), is_output=True)
+    structure = references.places(config.get("input_layers"), is_output=True)
     keys = sorted(structure) if isinstance(structure, dict) else None
-    places = list(_places_in(structure if keys is None else [structure[key] for key in keys]))
+    places = list(places_in(structure if keys is None else [structure[key] for key in keys]))
     if not places:
         raise ModelFileError("The model has no inputs")
     if given and len(given) != len(places):
@@ -224,7 +213,7 @@ def _inputs(config: Mapping[str, Any], parser: _Parser, given: Shapes) -> tuple[
         )
     shapes = given or [None] * len(places)
     starts = {
-        place.layer: input_from_keras(parser.entry(place.layer), shape).value()
+        place.layer: input_from_keras(references.entry(place.layer), shape).value()
         for place, shape in zip(places, shapes, strict=True)
     }
     if len(starts) < len(places):
@@ -249,14 +238,14 @@ def _evaluate(
             continue
         if key not in uses:
             raise ModelFileError(f"It refers to call {key[1]} of {quoted(key[0])}, which there is not")
-        missing = [(p.layer, p.call) for p in _places_in(uses[key].takes) if (p.layer, p.call) not in results]
+        missing = [(p.layer, p.call) for p in places_in(uses[key].takes) if (p.layer, p.call) not in results]
         if missing:
             under_way.add(key)
             if any(need in under_way for need in missing):
                 raise ModelFileError(f"The layer {quoted(key[0])} takes, in a circle, what it makes")
             stack += reversed(missing)
             continue
-        results[key] = _called(layers[key[0]], making, _resolved(uses[key].takes, results), uses[key].mode)
+        results[key] = making.call(layers[key[0]], _resolved(uses[key].takes, results), uses[key].mode)
         under_way.discard(key)
 
 
@@ -271,112 +260,3 @@ def _resolved(structure: Any, results: Mapping[tuple[str, int], Any]) -> Any:
     if isinstance(structure, dict):
         return {key: _resolved(item, results) for key, item in structure.items()}
     return [_resolved(item, results) for item in structure]
-
-
-def _places_in(structure: Any) -> Iterator[Place]:
-    if isinstance(structure, Place):
-        yield structure
-    elif isinstance(structure, (list, dict)):
-        for item in structure.values() if isinstance(structure, dict) else structure:
-            yield from _places_in(item)
-
-
-NO_VALUE = "is called on something else than other layers' outputs"
-
-
-class _Parser:
-    """A functional model's references between layers, in either of Keras's forms."""
-
-    def __init__(self, entries: Mapping[str, dict[str, Any]]):
-        self.entries = entries
-        nodes = [node for entry in entries.values() for node in sequence(entry.get("inbound_nodes"), "A layer's calls")]
-        self.old = any(isinstance(node, list) for node in nodes)
-
-    def entry(self, name: str) -> dict[str, Any]:
-        if name not in self.entries:
-            raise ModelFileError(f"It refers to a layer {quoted(name)}, which there is not")
-        return self.entries[name]
-
-    def place(self, reference: Any, *, is_output: bool = False) -> Place:
-        """A reference (name, call, item). A nested network's calls are counted from 1 in some of them.
-
-        Keras 2 counts the call by which a network was made; Keras 3 where outputs are named, for functional ones.
-        """
-        name, call, item = sequence(reference, "A reference to a layer")[:3]
-        name = text(name, "A layer's name").replace("/", "_")
-        call, item = index(call, "A reference to a layer"), index(item, "A reference to a layer")
-        kind = self.entry(name).get("class_name")
-        from_one = kind in NETWORKS and (self.old or (is_output and kind in FUNCTIONAL))
-        return Place(name, call - 1 if from_one else call, item)
-
-    def places(self, structure: Any, *, is_output: bool = False) -> Any:
-        """References in nested lists and dicts as places."""
-        if isinstance(structure, dict) and structure.get("class_name") == "__tuple__":
-            structure = structure.get("items")
-        if isinstance(structure, dict):
-            return {key: self.places(item, is_output=is_output) for key, item in structure.items()}
-        items = sequence(structure, "A model's inputs or outputs")
-        if len(items) == 3 and isinstance(items[0], str):
-            return self.place(items, is_output=is_output)
-        return [self.places(item, is_output=is_output) for item in items]
-
-    def uses(self, name: str) -> Iterator[Use]:
-        entry = self.entry(name)
-        for node in entry["inbound_nodes"]:
-            parse = self._old_use if isinstance(node, list) else self._use
-            takes, options = parse(node, f"The layer {quoted(name)}")
-            yield Use(takes, self._mode(entry, options))
-
-    def _use(self, node: Any, what: str) -> tuple[Any, dict[str, Any]]:
-        node = mapping(node, "A layer's call")
-        arguments = node.get("args")
-        if isinstance(arguments, dict):
-            arguments = arguments.get("items")
-        takes = [self._argument(item, what) for item in sequence(arguments, "A layer's call")]
-        options = dict(mapping(node.get("kwargs"), "A layer's call"))
-        if not takes and "inputs" in options:
-            takes = [self._argument(options.pop("inputs"), what)]
-        if not takes or not any(_places_in(takes[0])) or any(item is not None for item in takes[1:]):
-            raise ModelFileError(f"{what} {NO_VALUE}", received=quoted(node))
-        return takes[0], options
-
-    def _argument(self, item: Any, what: str) -> Any:
-        if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
-            return self.place(mapping(item.get("config"), "A layer's call").get("keras_history"))
-        if isinstance(item, dict) and "class_name" not in item:
-            return {key: self._argument(value, what) for key, value in item.items()}
-        if isinstance(item, list):
-            return [self._argument(value, what) for value in item]
-        if item is None:
-            return None
-        raise ModelFileError(f"{what} {NO_VALUE}", received=quoted(item))
-
-    def _old_use(self, node: list[Any], what: str) -> tuple[Any, dict[str, Any]]:
-        rows = [node] if node and isinstance(node[0], str) else node
-        takes = [self.place(row) for row in rows]
-        options: dict[str, Any] = {}
-        for row in rows:
-            if len(row) > 3:
-                options |= mapping(row[3], "A layer's call")
-        if not takes:
-            raise ModelFileError(f"{what} is called on nothing")
-        return takes[0] if len(takes) == 1 else takes, options
-
-    def _mode(self, entry: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-        """The mode that a call was given. Keras 3 also writes a mode that nobody gave: the default of the layer's call."""
-        training = options.pop("training", None)
-        rest = next((key for key, value in options.items() if not _says_nothing(value)), None)
-        if rest is not None or training not in (None, True, False):
-            what = f"The layer {quoted(layer_name(entry))} is called with {quoted(rest or 'training')}"
-            raise ModelFileError(f"{what}, which is not supported")
-        kind = str(entry.get("class_name"))
-        unsaid = True if kind.startswith("Random") else False if kind in DROPOUTS and not self.old else None
-        return {} if training is None or training == unsaid else {"training": bool(training)}
-
-
-def _says_nothing(value: Any) -> bool:
-    """None, or a mask of several inputs that are all None."""
-    return all(map(_says_nothing, value)) if isinstance(value, list) else value is None
-
-
-DROPOUTS = tuple(kind.__name__ for kind in (Dropout, SpatialDropout2D))

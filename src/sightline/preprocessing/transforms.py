@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import ImageEnhance
-from scipy import ndimage  # type: ignore[import-untyped]
+from scipy import ndimage
 
 from ..errors import ShapeError, refuse_unknown
 from .files import array_to_img, img_to_array
