@@ -217,3 +217,14 @@ def test_the_demo(tmp_path):
     assert run.measures.n == 269
     assert accuracy > 0.95
     assert top_2 > accuracy
+
+
+def test_summary_of_a_file_of_keras(run, tmp_path):
+    sl.create("mnist_cnn").save(tmp_path / "digits.keras")
+    code, out, _ = run("summary", str(tmp_path / "digits.keras"))
+    assert code == 0
+    assert "93,322" in out
+    (tmp_path / "broken.h5").write_bytes(b"\x89HDF and no more")
+    code, _, error = run("summary", str(tmp_path / "broken.h5"))
+    assert code == 2
+    assert "damaged" in error

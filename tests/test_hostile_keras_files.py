@@ -67,7 +67,7 @@ def pack(path: Path, parts: dict[str, bytes], compression: int = zipfile.ZIP_STO
     return path
 
 
-def refuse(path: Path, message: str | None = None) -> None:
+def assert_refused(path: Path, message: str | None = None) -> None:
     with pytest.raises(ModelFileError, match=message) as caught:
         keras_files.read_model(path, KINDS)
     assert str(path) in str(caught.value)
@@ -101,12 +101,12 @@ def test_the_sound_files_are_read(parts: dict[str, bytes], sound_h5: bytes, tmp_
 
 
 def test_no_file_at_all(tmp_path: Path) -> None:
-    refuse(tmp_path / "none.keras", "There is no model file")
-    refuse(tmp_path, "There is no model file")
+    assert_refused(tmp_path / "none.keras", "There is no model file")
+    assert_refused(tmp_path, "There is no model file")
     for name, data in [("empty", b""), ("text", b"hello"), ("pickle", pickle.dumps({"a": 1})), ("zip", b"PK\x03\x04"),
                        ("hdf5", b"\x89HDF\r\n\x1a\n")]:  # fmt: skip
         (tmp_path / name).write_bytes(data)
-        refuse(tmp_path / name, "damaged")
+        assert_refused(tmp_path / name, "damaged")
 
 
 def test_a_pickle_in_place_of_weights_is_not_opened(parts: dict[str, bytes], tmp_path: Path) -> None:
@@ -114,32 +114,34 @@ def test_a_pickle_in_place_of_weights_is_not_opened(parts: dict[str, bytes], tmp
         def __reduce__(self) -> Any:
             return os.system, (f"touch {tmp_path}/ran",)
 
-    refuse(pack(tmp_path / "a.keras", parts | {"model.weights.h5": pickle.dumps(Bomb())}), "damaged")
+    assert_refused(pack(tmp_path / "a.keras", parts | {"model.weights.h5": pickle.dumps(Bomb())}), "damaged")
     (tmp_path / "b.h5").write_bytes(pickle.dumps(Bomb()))
-    refuse(tmp_path / "b.h5", "damaged")
+    assert_refused(tmp_path / "b.h5", "damaged")
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "a/../../b", "C:\\evil", "..\\evil"])
 def test_entries_that_lead_out(name: str, parts: dict[str, bytes], tmp_path: Path) -> None:
-    refuse(pack(tmp_path / "a.keras", parts | {name: b"x"}), "leads out of the archive")
+    assert_refused(pack(tmp_path / "a.keras", parts | {name: b"x"}), "leads out of the archive")
 
 
 def test_many_entries_and_two_of_one_name(parts: dict[str, bytes], tmp_path: Path) -> None:
-    refuse(pack(tmp_path / "a.keras", parts | {f"assets/{n}": b"" for n in range(5000)}), "5003 entries")
+    assert_refused(pack(tmp_path / "a.keras", parts | {f"assets/{n}": b"" for n in range(5000)}), "5003 entries")
     with zipfile.ZipFile(tmp_path / "b.keras", "w") as archive:
         for name, data in (parts | {"config.jsoN": b"{}"}).items():
             archive.writestr(name, data)
     data = (tmp_path / "b.keras").read_bytes().replace(b"config.jsoN", b"config.json")
     (tmp_path / "b.keras").write_bytes(data)
-    refuse(tmp_path / "b.keras", "two entries of one name")
+    assert_refused(tmp_path / "b.keras", "two entries of one name")
 
 
 def test_compression_bombs(parts: dict[str, bytes], tmp_path: Path) -> None:
     zeros = b" " * (100 * 2**20)
-    refuse(pack(tmp_path / "a.keras", parts | {"config.json": zeros}, zipfile.ZIP_DEFLATED), "not believable")
-    refuse(pack(tmp_path / "b.keras", parts | {"model.weights.h5": zeros}, zipfile.ZIP_DEFLATED), "not believable")
-    refuse(pack(tmp_path / "c.keras", parts | {"config.json": b"[" * (70 * 2**20)}), "not believable")
+    assert_refused(pack(tmp_path / "a.keras", parts | {"config.json": zeros}, zipfile.ZIP_DEFLATED), "not believable")
+    assert_refused(
+        pack(tmp_path / "b.keras", parts | {"model.weights.h5": zeros}, zipfile.ZIP_DEFLATED), "not believable"
+    )
+    assert_refused(pack(tmp_path / "c.keras", parts | {"config.json": b"[" * (70 * 2**20)}), "not believable")
 
 
 def test_an_encrypted_entry(parts: dict[str, bytes], tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_an_encrypted_entry(parts: dict[str, bytes], tmp_path: Path) -> None:
     at = data.index(b"PK\x01\x02")
     data[at + 8] |= 1
     (tmp_path / "a.keras").write_bytes(data)
-    refuse(tmp_path / "a.keras", "encrypted")
+    assert_refused(tmp_path / "a.keras", "encrypted")
 
 
 def test_sizes_that_lie(parts: dict[str, bytes], tmp_path: Path) -> None:
@@ -155,14 +157,14 @@ def test_sizes_that_lie(parts: dict[str, bytes], tmp_path: Path) -> None:
     at = data.rindex(b"PK\x01\x02")
     struct.pack_into("<II", data, at + 20, 2**31 - 1, 2**31 - 1)
     (tmp_path / "a.keras").write_bytes(data)
-    refuse(tmp_path / "a.keras")
+    assert_refused(tmp_path / "a.keras")
 
 
 def test_truncated_anywhere(parts: dict[str, bytes], sound_h5: bytes, tmp_path: Path) -> None:
     for name, whole in (("a.keras", pack(tmp_path / "whole", parts).read_bytes()), ("a.h5", sound_h5)):
         for share in range(1, 20):
             (tmp_path / name).write_bytes(whole[: len(whole) * share // 20])
-            refuse(tmp_path / name)
+            assert_refused(tmp_path / name)
 
 
 # --- the configuration -------------------------------------------------------------------------------------------
@@ -172,11 +174,11 @@ def test_truncated_anywhere(parts: dict[str, bytes], sound_h5: bytes, tmp_path: 
                                   '{"class_name": "Functional", "config": {"layers": []}}', "[" * 100_000, "9" * 5000,
                                   '{"class_name": "Sequential", "config": {"layers": []}}', "\xff"])  # fmt: skip
 def test_configurations_that_are_none(text: str, parts: dict[str, bytes], tmp_path: Path) -> None:
-    refuse(pack(tmp_path / "a.keras", parts | {"config.json": text.encode("latin-1")}))
+    assert_refused(pack(tmp_path / "a.keras", parts | {"config.json": text.encode("latin-1")}))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         if text != "[" * 100_000:
             file.attrs["model_config"] = np.bytes_(text.encode("latin-1")) if text else np.int32(3)
-    refuse(tmp_path / "a.h5")
+    assert_refused(tmp_path / "a.h5")
 
 
 MARSHALLED = {"class_name": "__lambda__", "config": {"value": ["4wEAAAAAAAAA", None, None]}}
@@ -200,7 +202,7 @@ CODE: dict[str, Any] = {
 
 @pytest.mark.parametrize("case", CODE)
 def test_code_is_refused(case: str, parts: dict[str, bytes], tmp_path: Path) -> None:
-    refuse(with_config(tmp_path, parts, CODE[case]), "code|class of someone's own")
+    assert_refused(with_config(tmp_path, parts, CODE[case]), "code|class of someone's own")
 
 
 def circle(config: Any) -> None:
@@ -309,7 +311,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_configurations(case: str, parts: dict[str, bytes], tmp_path: Path) -> None:
     change, message = BROKEN[case]
-    refuse(with_config(tmp_path, parts, change), message or None)
+    assert_refused(with_config(tmp_path, parts, change), message or None)
 
 
 @pytest.mark.parametrize("kind", ["Resizing", "UpSampling2D"])
@@ -320,7 +322,7 @@ def test_resizing_to_the_moon_takes_no_memory(kind: str, parts: dict[str, bytes]
         else {"size": [10**6, 10**6], "interpolation": "bilinear"}
     )
     change = lambda c: layer(c, "bn").update(class_name=kind, config={"name": "bn", **config})  # noqa: E731
-    refuse(with_config(tmp_path, parts, change))
+    assert_refused(with_config(tmp_path, parts, change))
 
 
 # --- HDF5 --------------------------------------------------------------------------------------------------------
@@ -382,7 +384,7 @@ HDF5: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", HDF5)
 def test_broken_weights(case: str, parts: dict[str, bytes], tmp_path: Path) -> None:
     change, message = HDF5[case]
-    refuse(with_weights(tmp_path, parts, change), message)
+    assert_refused(with_weights(tmp_path, parts, change), message)
 
 
 def test_a_circle_of_groups_ends(parts: dict[str, bytes], tmp_path: Path) -> None:
@@ -402,7 +404,7 @@ def test_gzip_is_read_and_a_bomb_of_it_is_not(parts: dict[str, bytes], tmp_path:
     config = json.loads(parts["config.json"])
     layer(config, "d")["config"]["units"] = 2**26
     huge = parts | {"config.json": json.dumps(config).encode()}
-    refuse(with_weights(tmp_path, huge, bomb), "not believable")
+    assert_refused(with_weights(tmp_path, huge, bomb), "not believable")
 
 
 OLD: dict[str, tuple[Any, str]] = {
@@ -427,7 +429,7 @@ def test_broken_h5(case: str, sound_h5: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(sound_h5)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         change(file)
-    refuse(tmp_path / "a.h5", message)
+    assert_refused(tmp_path / "a.h5", message)
 
 
 # --- chance ------------------------------------------------------------------------------------------------------

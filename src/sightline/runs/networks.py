@@ -13,7 +13,7 @@ from ..architectures.registry import create, find
 from ..errors import ArgumentError, ShapeError, SightlineError
 from ..graph.io import describe
 from ..layers import FILE_LAYERS, Input, Rescaling
-from ..models import SUFFIX, Model, load_model
+from ..models import KERAS_SUFFIXES, SUFFIX, Model, load_model
 from ..rewrite import ends_in_softmax, on_input
 from ..structures import COLOR_MODES, ImageSpec
 from .settings import Settings
@@ -116,10 +116,15 @@ def _load_function(model: str) -> Any:
 
 
 def network_for_summary(model: str, classes: int | None = None, image_size: int | None = None) -> Model:
-    """The network behind a name, `file.py:function`, a run's folder or a model file."""
+    """The network behind a name, `file.py:function`, a run's folder or a model file, Keras's too.
+
+    `image_size` is for a Keras file whose input has no fixed size.
+    """
     path = Path(model)
-    if path.is_dir() or path.suffix == SUFFIX:
-        return load_model(path / "weights" / "best.sightline" if path.is_dir() else path)
+    if path.is_dir():
+        return load_model(path / "weights" / "best.sightline")
+    if path.suffix.lower() in (SUFFIX, *KERAS_SUFFIXES):
+        return load_model(path, (image_size, image_size, 3) if image_size is not None else None)
     if ".py" not in model:
         architecture = find(model)
         height, width, channels = architecture.input_shape
