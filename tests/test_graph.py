@@ -363,3 +363,34 @@ def test_a_strided_convolution_of_1x1_leaves_the_memory_whole():
     environment = os.environ | {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "85"}
     done = subprocess.run([sys.executable, "-c", CORRUPTION], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "whole\n")
+
+
+def with_a_backbone_in_inference_mode():
+    inner = sl.Sequential([sl.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Dropout(0.5)])
+    inputs = sl.Input((8, 8, 3))
+    x = layers.GlobalMaxPooling2D()(layers.DepthwiseConv2D(3)(inner(inputs, training=False)))
+    return sl.Model(
+        inputs, layers.Dense(2, activation="softmax", name="answer")(layers.Dropout(0.5)(x, training=False))
+    )
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.double().float()])
+def test_the_mode_of_a_call_survives_copies_files_and_export(make, tmp_path):
+    model, x = with_a_backbone_in_inference_mode(), torch.rand(2, 3, 8, 8)
+    expected = model.eval()(x)
+    model.train()
+    other = make(model)
+    assert torch.equal(other(x), expected)  # although it trains
+    assert other.training
+    assert other.layers[1].training
+    path = other.save(tmp_path / "m.sightline")
+    assert torch.equal(sl.load(path).train()(x), expected)
+    exported = torch.export.export(other.eval(), (x,)).module()
+    assert torch.allclose(exported(x), expected, atol=1e-6)
+    part = sl.Model(other.input, other.get_layer("answer").input)
+    assert part(x).shape == (2, 4)
+
+
+def test_predictions_in_bfloat16_are_numpy_arrays():
+    model = sl.create("mnist_cnn").to(torch.bfloat16)
+    assert model.predict(np.zeros((2, 28, 28, 1))).dtype == np.float32

@@ -187,10 +187,8 @@ class Model(Network):
         batches = as_batches((x, None, None), ports_of(self), batch_size=batch_size, steps=steps)
         said = loop.predict(self, batches)
         if isinstance(said, dict):
-            return {name: to_channels_last(part).numpy() for name, part in said.items()}
-        if isinstance(said, list):
-            return [to_channels_last(part).numpy() for part in said]
-        return to_channels_last(said).numpy()
+            return {name: _as_array(part) for name, part in said.items()}
+        return [_as_array(part) for part in said] if isinstance(said, list) else _as_array(said)
 
     def _build_for(self, x: Any) -> None:
         """Give a network that does not know its input yet the shape of the data; only Sequential has such."""
@@ -338,6 +336,11 @@ def _shape_given_by(layer: Any) -> tuple[int, ...] | None:
     if isinstance(layer, Network):
         return layer.input_shape[1:] if layer.built else None
     return layer.input_shape
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    """NHWC; NumPy has no bfloat16."""
+    return to_channels_last(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _in_epochs(frequency: int | Sequence[int], validate: Callable[[], Any] | None) -> Callable[[int], Any]:
