@@ -298,7 +298,7 @@ def test_seeded_dropout_draws_the_same_whatever_else_draws():
         (lambda x: layers.BatchNormalization(axis=4)(x), "no axis 4"),
         (lambda x: layers.Torch(nn.Linear(5, 2))(x), "Torch cannot take an input of shape"),
         (lambda x: sl.Model(sl.Input((8, 8, 3)), layers.Flatten()(x)), "not among the model's inputs"),
-        (lambda x: sl.Model(3, x), "symbolic values"),
+        (lambda x: sl.Model(3, x), "a symbolic value"),
         (lambda x: sl.Model(x, 3), "output"),
         (lambda x: sl.Sequential([nn.ReLU()]), "layers.Torch"),
         (lambda x: sl.Sequential([layers.Dense(3)]).summary(), "input_shape"),
@@ -320,13 +320,101 @@ def test_a_tensor_of_the_wrong_rank_is_told_the_layout():
         sl.create("mnist_cnn")(torch.zeros(28, 28))
 
 
-def test_a_layer_without_forward_is_told_what_to_write():
-    class Theirs(layers.Layer):
-        def call(self, inputs):
-            return inputs
+def test_a_layer_that_keras_would_call_is_told_what_to_write():
+    with pytest.raises(sl.SightlineError, match=r"Theirs defines call.*forward"):
 
-    with pytest.raises(sl.SightlineError, match=r"Theirs.*forward.*Keras's call"):
-        Theirs()(sl.Input((4,)))
+        class Theirs(layers.Layer):
+            def call(self, inputs):
+                return inputs
+
+    class Nothing(layers.Layer):
+        pass
+
+    with pytest.raises(sl.SightlineError, match="Nothing does not say what it computes"):
+        Nothing()(sl.Input((4,)))
+
+
+def test_a_model_that_keras_would_subclass_is_told_what_to_write():
+    with pytest.raises(sl.SightlineError, match="Own defines train_step, which nothing calls"):
+
+        class Own(sl.Model):
+            def train_step(self, data):
+                return {}
+
+    class Empty(sl.Model):
+        def __init__(self):
+            super().__init__()
+
+    with pytest.raises(sl.SightlineError, match="Empty is made of symbolic inputs and outputs"):
+        Empty()
+
+
+class Residual(layers.Layer):
+    """A block of layers in lists, as books write it."""
+
+    def __init__(self, filters, **common):
+        super().__init__(**common)
+        self.main = [layers.Conv2D(filters, 3, padding="same", kernel_regularizer="l2"), layers.BatchNormalization()]
+        self.skip = layers.Conv2D(filters, 1)
+
+    def forward(self, x):
+        y = x
+        for layer in self.main:
+            y = layer(y)
+        return torch.relu(y + self.skip(x))
+
+
+def test_layers_within_a_layer_are_built_trained_and_counted():
+    model = sl.Sequential([sl.Input((6, 6, 2)), Residual(4), Residual(3), layers.GlobalAveragePooling2D()])
+    assert model.count_params() == (3 * 3 * 2 * 4 + 4 + 16 + 2 * 4 + 4) + (3 * 3 * 4 * 3 + 3 + 12 + 4 * 3 + 3)
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert model.get_weights()[0].shape == (3, 3, 2, 4)  # in Keras's layout
+    assert len(list(model.penalties())) == 2
+    before = model.get_weights()
+    model.compile("sgd", "mse")
+    model.fit(np.random.rand(8, 6, 6, 2), np.random.rand(8, 3), verbose=0)
+    moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert sum(moved) >= len(moved) - 2  # a bias before BatchNormalization may stay
+    twin = copy.deepcopy(model)
+    twin.set_weights(before)
+    assert not np.array_equal(twin.get_weights()[0], model.get_weights()[0])
+
+
+def test_names_that_python_keeps_for_itself():
+    inputs = sl.Input((4, 4, 1), name="self")
+    model = sl.Model(inputs, layers.Flatten(name="class")(layers.Conv2D(1, 3, name="self ")(inputs)))
+    assert model.predict(np.zeros((2, 4, 4, 1))).shape == (2, 4)
+    inputs = sl.Input((4, 4, 1))
+    model = sl.Model(inputs, layers.Flatten()(layers.Conv2D(1, 3, name="self")(inputs)))
+    assert model.predict(np.zeros((2, 4, 4, 1))).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: sl.Model(x, layers.Flatten()(x), name="a/b"), "name is a printable text without /"),
+        (lambda x: layers.Flatten(name="a\x00"), "name is a printable text"),
+        (lambda x: sl.Model([x, x], layers.Flatten()(x)), "one value twice"),
+        (lambda x: sl.Model({"a": x}, layers.Flatten()(x)), "names of the Inputs"),
+        (lambda x: sl.Sequential([sl.Input((4, 4, 2)), layers.Flatten()])(x), "another shape"),
+        (lambda x: sl.Model(x, layers.Flatten()(x))(torch.zeros(2, 5, 8, 8)), "other channels"),
+        (lambda x: sl.Model(x, layers.Flatten()(x)).get_layer(index=7), "has 2 layers"),
+        (lambda x: sl.Model(x, layers.Flatten()(x)).save("model"), "ends in .sightline"),
+        (lambda x: sl.Model(x, layers.Flatten()(x)).save("model.KERAS"), "ends in .sightline"),
+        (lambda x: sl.Sequential([layers.Dense(3)]).output, "has no output"),
+        (lambda x: sl.Sequential(layers.Dense(3)), "a list of layers"),
+        (lambda x: layers.Dense(3)(np.ones((2, 3))), "Dense takes symbolic values or tensors"),
+        (lambda x: sl.Input(batch_shape=(None, 3)), "batch_shape"),
+        (lambda x: sl.Input(), "Input needs a shape"),
+        (lambda x: layers.BatchNormalization(momentum=2), "momentum"),
+        (lambda x: sl.metrics.TopKCategoricalAccuracy(k=0), "k is a whole number"),
+        (lambda x: sl.preprocessing.image_dataset_from_directory, "flow_from_directory"),
+        (lambda x: sl.utils.to_categorical(["a"]), "class numbers"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told(call, words):
+    with pytest.raises(sl.SightlineError, match=words):
+        call(sl.Input((8, 8, 3)))
 
 
 def test_own_weights_count_and_are_read():

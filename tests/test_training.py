@@ -327,8 +327,19 @@ def test_what_is_printed_in_a_pipe(capsys):
         (lambda m, x, y: m.fit([]), "empty"),
         (lambda m, x, y: m.fit([(x, y, y, y)]), "inputs, targets"),
         (lambda m, x, y: m.fit([(x, y)], y), "Leave y out"),
-        (lambda m, x, y: m.fit(None), "Cannot train on this"),
+        (lambda m, x, y: m.fit(None), "This is no data"),
         (lambda m, x, y: m.fit(x, y, class_weight={0: 1.0}, sample_weight=np.ones(len(x))), "not both"),
+        (lambda m, x, y: m.fit(x, y, class_weight=[1, 2]), "a dict of class numbers"),
+        (lambda m, x, y: m.fit(x, y, class_weight={"0": 1.0}), "by their numbers"),
+        (lambda m, x, y: m.fit(x, y, sample_weight="auto"), "Samples stand in an array"),
+        (lambda m, x, y: m.fit(x, y.astype(str)), "Class names become numbers"),
+        (lambda m, x, y: m.fit(x.astype(complex), y), "real numbers"),
+        (lambda m, x, y: m.fit(x, y, callbacks=[1]), "callbacks.Callback"),
+        (lambda m, x, y: m.fit(x, y, verbose="loud"), "verbose"),
+        (lambda m, x, y: m.fit(x, y, steps_per_epoch=0), "number of steps"),
+        (lambda m, x, y: m.compile("sgd", torch.nn.MSELoss()), "y_pred, y_true"),
+        (lambda m, x, y: (m.compile("sgd", lambda t, p: 1.0), m.fit(x, y)), "must return a tensor"),
+        (lambda m, x, y: m.save("a.keras", save_format="h5"), "suffix"),
         (lambda m, x, y: m.fit(x, y, epochs=0), "epochs"),
         (lambda m, x, y: m.fit(x, y, batch_size=0), "batch_size"),
         (lambda m, x, y: m.fit(x, y, validation_split=1.5), "share"),
@@ -637,3 +648,35 @@ def test_a_weight_in_two_places_is_not_saved_as_two(tmp_path):
     model = sl.Model(inputs, shared(inner(inputs)))
     with pytest.raises(ModelFileError, match="both layers"):
         model.save(tmp_path / "m.sightline")
+
+
+def test_fewer_steps_than_there_are_batches_go_on_where_they_stopped():
+    """As in Keras: parity in tests/parity/test_fit.py."""
+    model = sl.Sequential([sl.Input((1,)), sl.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+    model.compile(sl.optimizers.SGD(0.0), "mae")
+    x = np.arange(6, dtype=np.float32)[:, None]
+    history = model.fit(x, 0 * x, batch_size=2, steps_per_epoch=2, epochs=3, shuffle=False, verbose=0).history
+    assert history["loss"] == [1.5, 2.5, 3.5]  # batches 1 2, 3 1, 2 3
+    assert model.evaluate(x, 0 * x, batch_size=2, steps=1, verbose=0) == model.evaluate(x[:2], 0 * x[:2], verbose=0)
+
+
+def test_a_generator_that_ends_early_is_told():
+    model = small()
+    x, y = data(16)
+    with pytest.warns(UserWarning, match="ended after 1 of the 3 steps of epoch 1"):
+        model.fit(iter([(x, y)]), steps_per_epoch=3, epochs=1, verbose=0)
+
+
+def test_a_sequential_without_a_shape_is_built_by_what_it_predicts():
+    model = sl.Sequential([sl.layers.Flatten(), sl.layers.Dense(2)])
+    assert model.predict(np.zeros((3, 4, 4, 1))).shape == (3, 2)
+    assert model.input_shape == (None, 4, 4, 1)
+
+
+def test_class_numbers_of_any_width_and_models_in_bfloat16():
+    model = small()
+    x, y = data(8)
+    for kind in (np.uint8, np.uint16, np.uint64, np.int8):
+        model.fit(x, y.astype(kind), verbose=0)
+    model.to(torch.bfloat16)
+    assert {weight.dtype for weight in map(np.asarray, model.get_weights())} == {np.dtype("float32")}

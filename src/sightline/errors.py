@@ -7,6 +7,7 @@ was expected, what was received, and how to mend it. The command line prints tha
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Mapping
 
 from .keras_only import ARGUMENTS, HONOURED
@@ -57,11 +58,28 @@ class RunError(SightlineError):
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """A hint such as `Did you mean "mnist_cnn"?`, or the list of what there is when nothing is near."""
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=most, cutoff=0.5)
-    names = [next(k for k in known if k.lower() == n) for n in near]
+    lower = {k.lower(): k for k in reversed(known)}
+    names = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.5)]
     if names:
         return "Did you mean " + " or ".join(f'"{n}"' for n in names) + "?"
     return "There is: " + ", ".join(known) + "." if known else "There is none."
+
+
+def check_name(name: object, what: str) -> None:
+    """Raise ArgumentError unless `name` is None or a text that files can hold as a part of a path."""
+    if name is not None and (not isinstance(name, str) or not name.isprintable() or not name or "/" in name):
+        raise ArgumentError(f"{what}'s name is a printable text without /", received=repr(name))
+
+
+def whole_number(value: object, what: str, *, least: int = 1) -> int:
+    """A whole number of at least `least`, NumPy's too; raises ArgumentError otherwise."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ArgumentError(f"{what} is a whole number of at least {least}", received=repr(value))
+    return number
 
 
 def choose(what: str, name: object, known: Mapping[str, object] | Iterable[str]) -> str:

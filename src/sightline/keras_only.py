@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, str] = {
     "batch_size": _NO_BATCH,
     "beta_constraint": _CONSTRAINT,
     "bias_constraint": _CONSTRAINT,
+    "by_name": "Weights go to the layers of a network of the same layers",
     "callbacks": "Only fit calls callbacks; look at what evaluate and predict return",
     "custom_objects": "A file names known layers only; build a network of your own ones in code and load_weights",
     "data_format": 'Arrays are (batch, height, width, channels), Keras\'s "channels_last"; leave it out',
@@ -60,6 +61,8 @@ ARGUMENTS: dict[str, str] = {
     "run_eagerly": "Every layer runs eagerly; a debugger works in all of them",
     "safe_mode": "Loading a file never runs code from it",
     "save_freq": 'The model is saved after each epoch, Keras\'s "epoch"; save in on_train_batch_end of a callback otherwise',
+    "save_format": "The suffix of the path chooses the format: .sightline, .keras or .h5",
+    "skip_mismatch": "Weights go to a network of the same layers; set_weights on single layers takes over a part",
     "sparse": "Inputs are dense arrays",
     "steps_per_execution": "Each step is one call; leave it out",
     "synchronized": "Statistics are of the batch on this device; torch.nn.SyncBatchNorm through layers.Torch has all devices'",
@@ -90,7 +93,14 @@ HONOURED: dict[str, tuple[object, ...]] = {
     "sparse": (False, None),
     "steps_per_execution": (1,),
     "synchronized": (False,),
+    "by_name": (False,),
+    "custom_objects": (None,),
+    "include_optimizer": (True,),
+    "overwrite": (True,),
+    "safe_mode": (True,),
+    "skip_mismatch": (False,),
     "use_ema": (False,),
+    "zipped": (True, None),
 }
 
 
@@ -199,6 +209,8 @@ MODULES: dict[str, dict[str, str]] = {
     | _all("clear_session", "There is no global state to clear")
     | _all("legacy Config bounding_boxes get_source_inputs is_keras_tensor standardize_dtype save_img",
            "This is Keras's own; torch, NumPy and Pillow have the like"),
+    "preprocessing": _all("image_dataset_from_directory", "Use image.ImageDataGenerator().flow_from_directory(folder)")
+    | _all("text_dataset_from_directory timeseries_dataset_from_array sequence text", _TEXT),
     "": _all("applications", "sl.create(name) makes a known architecture, sl.list_models() names them; sl.load reads Keras's files")
     | _all("datasets", "Nothing is fetched from the network; give arrays, or a folder to sl.train")
     | _all("ops backend random tree", "Use torch's functions")
@@ -232,6 +244,7 @@ def missing(module: str, name: str, known: Iterable[str]) -> Exception:
 
 
 def own(names: Mapping[str, object]) -> list[str]:
-    """Of a module's globals, what Sightline itself defines and means for people."""
-    ours = {n for n, thing in names.items() if (getattr(thing, "__module__", None) or "").startswith("sightline")}
+    """Of a module's globals, what itself or its parts define and mean for people."""
+    here = str(names["__name__"])
+    ours = {n for n, thing in names.items() if (getattr(thing, "__module__", None) or "").startswith(here)}
     return sorted(name for name in ours if not name.startswith("_"))

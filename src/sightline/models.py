@@ -16,7 +16,7 @@ from . import optimizers
 from .callbacks import Callback, History
 from .configurable import refuse_beyond
 from .console import is_terminal, say, silent
-from .errors import ArgumentError, ModelFileError, SightlineError
+from .errors import ArgumentError, ModelFileError, SightlineError, whole_number
 from .graph import io
 from .graph.build import linear_chain
 from .graph.network import Network
@@ -51,8 +51,18 @@ class Model(Network):
 
     # --- seeing it ---------------------------------------------------------------------------------------------
 
-    def summary(self, as_text: bool = False) -> str | None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("call", "train_step", "test_step", "predict_step", "compute_loss", "make_train_function"):
+            if name in vars(cls):
+                raise ArgumentError(
+                    f"The model {cls.__name__} defines {name}, which nothing calls",
+                    fix="Write a layer with forward, a loss, a metric or a callback; or train in a loop of your own",
+                )
+
+    def summary(self, as_text: bool = False, **unknown: Any) -> str | None:
         """Print the table of layers, shapes and parameters, or return it as text."""
+        refuse_beyond(Model.summary, unknown)
         self._require_built("summary")
         table = summarize(self)
         if as_text:
@@ -112,8 +122,9 @@ class Model(Network):
         endless generator. `validation_freq`: after every so many epochs, or after those listed (from 1).
         """
         refuse_beyond(Model.fit, unknown)
-        if not isinstance(epochs, int) or epochs < 1:
-            raise ArgumentError("epochs is a positive whole number", received=repr(epochs))
+        epochs = whole_number(epochs, "epochs")
+        if verbose not in ("auto", 0, 1, 2):
+            raise ArgumentError('verbose is "auto", 0, 1 or 2', received=repr(verbose))
         data: tuple[Any, Any, Any] = (x, y, sample_weight)
         self._build_for(x)
         self._require_built("fit")
@@ -134,6 +145,9 @@ class Model(Network):
             validate = partial(loop.evaluate, self, self._step("fit"), validation)
         history = History()
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        for callback in given:
+            if not isinstance(callback, Callback):
+                raise ArgumentError("A callback is an instance of callbacks.Callback", received=repr(callback))
         tell = say if verbose else silent
         bar = EpochProgress(epochs, batches.steps, bar=verbose in ("auto", 1) and is_terminal(), tell=tell)
         everyone = [*given, history, bar]
@@ -167,6 +181,7 @@ class Model(Network):
     ) -> Any:
         """The loss and metrics on data as `fit` takes it: a list as Keras gives it, or a dict with `return_dict`."""
         refuse_beyond(Model.evaluate, unknown)
+        self._build_for(x)
         self._require_built("evaluate")
         batches = as_batches((x, y, sample_weight), ports_of(self), batch_size=batch_size, steps=steps)
         logs = loop.evaluate(self, self._step("evaluate"), batches)
@@ -183,6 +198,7 @@ class Model(Network):
         With several outputs, a list of arrays, or a dict where the model's outputs are one.
         """
         refuse_beyond(Model.predict, unknown)
+        self._build_for(x)
         self._require_built("predict")
         batches = as_batches((x, None, None), ports_of(self), batch_size=batch_size, steps=steps)
         said = loop.predict(self, batches)
@@ -217,16 +233,21 @@ class Model(Network):
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
-        """Write the model file (graph, weights, how it was compiled, `metadata`); returns the path.
+    def save(self, path: str | Path, **unknown: Any) -> Path:
+        """Write the model to a path that ends in .sightline, .keras, .h5 or .hdf5; returns it.
 
-        A path that ends in .keras, .h5 or .hdf5 becomes a file of Keras's, which Keras opens: it holds the optimizer's
-        state, and no metadata. Raises ModelFileError, naming it, for a layer that the file cannot hold.
+        A .sightline file holds the graph, the weights, how the model was compiled, and `metadata`. The others are files
+        of Keras's, which Keras opens: they hold the optimizer's state too, and no metadata. Raises ModelFileError,
+        naming it, for a layer that the file cannot hold.
         """
+        refuse_beyond(Model.save, unknown)
         self._require_built("save")
         path = Path(path)
         compiled = self._compiled
-        if path.suffix.lower() in KERAS_SUFFIXES:
+        if path.suffix not in (SUFFIX, *KERAS_SUFFIXES) or path.is_dir():
+            kinds = f"a file that ends in {SUFFIX}, {' or '.join(KERAS_SUFFIXES)}"
+            raise ArgumentError("A model cannot be saved under this path", expected=kinds, received=str(path))
+        if path.suffix in KERAS_SUFFIXES:
             from . import keras_files
 
             return keras_files.write_model(self, path, None if compiled is None else compiled.parts())
@@ -279,6 +300,8 @@ class Sequential(Model):
     def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None):
         self._begin(name)
         self._waiting: list[Any] = []  # layers that came before the input's shape
+        if layers is not None and not isinstance(layers, (list, tuple)):
+            raise ArgumentError("A Sequential takes a list of layers", received=repr(layers))
         self._extend(list(layers or ()))
 
     @classmethod
@@ -355,10 +378,13 @@ def _in_epochs(frequency: int | Sequence[int], validate: Callable[[], Any] | Non
     return lambda epoch: validate() if validate is not None and asked_for(epoch) else None
 
 
-def load_model(filepath: str | Path, input_shape: Sequence[Any] | None = None, **unknown: Any) -> Model:
+def load_model(
+    filepath: str | Path, compile: bool = True, input_shape: Sequence[Any] | None = None, **unknown: Any
+) -> Model:
     """The model in a file: ready to predict, to evaluate and to train on. Runs no code from the file.
 
-    A file of `save`, or of Keras: .keras, or .h5 of Keras 3 and 2. `input_shape` is (height, width, channels) for a
+    A file of `save`, or of Keras: .keras, or .h5 of Keras 3 and 2. With `compile` the model is compiled as it was when
+    it was saved, where the file says how. `input_shape` is (height, width, channels) for a
     Keras model whose input has no fixed size. Raises ModelFileError for a file that is missing, damaged, or holds what
     Sightline has not.
     """
@@ -371,7 +397,7 @@ def load_model(filepath: str | Path, input_shape: Sequence[Any] | None = None, *
         if path.suffix.lower() in KERAS_SUFFIXES or keras_files.kind_of_file(path) is not None:
             network, compiled = keras_files.read_model(path, networks, input_shape)
             assert isinstance(network, Model)
-            if compiled is not None:
+            if compiled is not None and compile:
                 network.compile(**compiled)
             return network
     if input_shape is not None:
@@ -380,7 +406,7 @@ def load_model(filepath: str | Path, input_shape: Sequence[Any] | None = None, *
     assert isinstance(network, Model)
     try:
         network.metadata.update(description["metadata"])
-        if description["training"] is not None:
+        if description["training"] is not None and compile:
             network.compile(**Compiled.arguments(description["training"]))
     except (KeyError, TypeError, ValueError, SightlineError) as error:
         raise ModelFileError(f"{path} is damaged: what stands beside its network cannot be used ({error})") from error

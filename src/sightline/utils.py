@@ -14,6 +14,8 @@ from .keras_only import missing, own
 
 def set_random_seed(seed: int) -> None:
     """Seed Python's, NumPy's and torch's generators, so that what follows draws the same again."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise ArgumentError("A seed is a whole number", received=repr(seed))
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -21,7 +23,10 @@ def set_random_seed(seed: int) -> None:
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     """Class numbers as one-hot float64 rows: (n,) -> (n, num_classes). Raises ArgumentError for numbers out of range."""
-    numbers = np.asarray(x).astype(np.int64)
+    given = np.asarray(x)
+    if given.dtype.kind not in "biuf":
+        raise ArgumentError("to_categorical takes class numbers", received=f"an array of {given.dtype}")
+    numbers = given.astype(np.int64)
     if numbers.ndim > 1 and numbers.shape[-1] == 1:
         numbers = numbers[..., 0]
     classes = int(numbers.max(initial=-1)) + 1 if num_classes is None else num_classes

@@ -354,3 +354,14 @@ def test_a_learning_rate_schedule_counts_the_steps() -> None:
         losses.append(model.fit(X, ONE_HOT, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"])
         assert float(model.optimizer.learning_rate) == pytest.approx(0.1 * 0.5 ** (9 / 2), rel=1e-5)
     assert_near(losses[0], losses[1])
+
+
+def test_steps_of_an_epoch_go_on_through_the_arrays() -> None:
+    ours, theirs = classifier(sl), classifier(keras)
+    copy_weights(ours, theirs)
+    losses = []
+    for model in (ours, theirs):
+        model.compile("sgd", "categorical_crossentropy")
+        fitted = model.fit(X, ONE_HOT, batch_size=8, steps_per_epoch=1, epochs=3, shuffle=False, verbose=0)
+        losses.append(fitted.history["loss"])
+    assert_near(losses[0], losses[1])

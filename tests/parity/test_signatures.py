@@ -75,7 +75,6 @@ EXCEPTIONS = {
     "layers.InputLayer.dtype": "Keras's None means keras.config.floatx(), which is float32",
     "layers.Input.dtype": "Keras's None means keras.config.floatx(), which is float32",
     "layers.InputLayer.shape": "Keras's None is for batch_shape, which is not there",
-    "layers.Input.shape": "Keras's None is for batch_shape, which is not there",
     "layers.AveragePooling2D.pool_size": "Keras has no default; the default is MaxPooling2D's",
     "layers.SpatialDropout2D.trainable": "Keras's layer takes no base argument but name and dtype; ours are those of every layer",
     "layers.AvgPool2D.pool_size": "Keras has no default; the default is MaxPooling2D's",

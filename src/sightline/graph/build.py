@@ -65,7 +65,8 @@ def emit(inputs: Sequence[Value], outputs: Any, *, with_input_layers: bool = Tru
         target = f"{LAYERS}.{attribute_name(names[id(call.layer)])}"
         uses[id(call.layer)] += 1
         again = f"_call{uses[id(call.layer)]}" if uses[id(call.layer)] > 1 else ""
-        node = graph.create_node("call_module", target, args, kwargs, name=names[id(call.layer)] + again)
+        name = "self_" if names[id(call.layer)] == "self" else names[id(call.layer)]
+        node = graph.create_node("call_module", target, args, kwargs, name=name + again)
         node.meta["layer"] = names[id(call.layer)]
         nodes[id(call), None] = node
         if results[id(call)].item is None:
@@ -160,7 +161,7 @@ def attribute_name(layer_name: str) -> str:
     """
     name = re.sub(r"[^0-9a-zA-Z_]", "_", layer_name)
     name = f"_{name}" if name[:1].isdigit() or not name else name
-    reserved = hasattr(Layers, name) or keyword.iskeyword(name) or name.startswith("_")
+    reserved = hasattr(Layers, name) or keyword.iskeyword(name) or name.startswith("_") or name == "self"
     return f"{name}_" if reserved or name != layer_name else name
 
 

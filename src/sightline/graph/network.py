@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import fx, nn
 
-from ..errors import ArgumentError, ShapeError, choose
+from ..errors import ArgumentError, ShapeError, SightlineError, check_name, choose
 from ..layout import Shape, person_shape
 from .build import Layers, emit, lift, map_nodes
 from .symbolic import FIRST_CALL, Value, describe_layer, in_mode, map_values, record, values_in
@@ -28,12 +28,19 @@ class Network(Weighted, fx.GraphModule):
     layers: Layers
     _input_shapes: list[Shape]
 
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None):
+    def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None):
+        if inputs is None or outputs is None:
+            raise ArgumentError(
+                f"{public_class(self).__name__} is made of symbolic inputs and outputs",
+                expected="Model(inputs, outputs)",
+                fix="What a subclass would compute in call is a function that returns such a model, or a layer's forward",
+            )
         self._begin(name)
         self._set_graph(inputs, outputs)
 
     def _begin(self, name: str | None) -> None:
         """A module with an empty graph."""
+        check_name(name, "A model")
         fx.GraphModule.__init__(self, {}, fx.Graph(), public_class(self).__name__)
         self.layers = Layers({})
         self.name, self.named_by_count = name or self.default_name, name is None
@@ -49,9 +56,14 @@ class Network(Weighted, fx.GraphModule):
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for value in given:
             if not isinstance(value, Value):
+                fix = "Give a list of them; data may be a dict by the names of the Inputs: Input(shape, name=...)"
                 raise ArgumentError(
-                    "A model's inputs are symbolic values", received=repr(value), fix="Use sl.Input(shape)"
+                    "A model's inputs are a symbolic value or a list of them",
+                    received=repr(value),
+                    fix=fix if isinstance(value, dict) else "Use sl.Input(shape)",
                 )
+        if len({id(value) for value in given}) < len(given):
+            raise ArgumentError("A model's inputs hold one value twice", received=f"{len(given)} inputs")
         emitted = emit(given, outputs, with_input_layers=with_input_layers)
         self.layers = Layers(emitted.layers)
         self.graph = emitted.graph
@@ -83,7 +95,11 @@ class Network(Weighted, fx.GraphModule):
         return list(values_in(self._output_structure()))
 
     def _output_structure(self) -> Any:
-        result = next(node for node in self.graph.nodes if node.op == "output").args[0]
+        if not self.built:
+            raise SightlineError(
+                f"{self.name} does not know its input's shape yet, so it has no output", fix="Begin it with an Input"
+            )
+        result = self.graph.output_node().args[0]
         return map_nodes(lambda node: self.values[node.name], result)
 
     @property
@@ -110,6 +126,8 @@ class Network(Weighted, fx.GraphModule):
     def get_layer(self, name: str | None = None, index: int | None = None) -> nn.Module:
         """The layer of that name, or at that index. Raises ArgumentError with the nearest names."""
         if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ArgumentError(f"{self.name} has {len(self.layers)} layers", received=f"index={index}")
             return self.layers[index]
         return self.layers.named()[choose("layer", name, self.layers.named())]
 
@@ -142,7 +160,15 @@ class Network(Weighted, fx.GraphModule):
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
-        if any(True for _ in values_in([args, kwargs])):
+        if symbolic := list(values_in([args, kwargs])):
+            for value, shape in zip(symbolic, self._input_shapes, strict=False):
+                if value.inner_shape != shape:
+                    raise ShapeError(
+                        f"{describe_layer(self)} was called on another shape",
+                        expected=(None, *person_shape(shape)),
+                        received=value.shape,
+                        fix="Make the model for this size",
+                    )
             return record(self, args, kwargs, training)
         for position, (tensor, shape) in enumerate(zip(args, self._input_shapes, strict=False)):
             if type(tensor).__module__ == "numpy":
@@ -150,7 +176,14 @@ class Network(Weighted, fx.GraphModule):
                     f"{describe_layer(self)} was called on a NumPy array",
                     fix="Use predict, or a tensor (channels first)",
                 )
-            if isinstance(tensor, torch.Tensor) and tensor.ndim != len(shape) + 1:
+            wrong_axes = isinstance(tensor, torch.Tensor) and tensor.ndim != len(shape) + 1
+            if isinstance(tensor, torch.Tensor) and not wrong_axes and tensor.shape[1:2] != shape[:1]:
+                raise ShapeError(
+                    f"Input {position} of {describe_layer(self)} has other channels",
+                    expected=f"a tensor (batch, {', '.join(map(str, shape))}): channels first, as torch's tensors are",
+                    received=f"a tensor of shape {tuple(tensor.shape)}",
+                )
+            if wrong_axes:
                 raise ShapeError(
                     f"Input {position} of {describe_layer(self)} has the wrong number of axes",
                     expected=f"a tensor (batch, {', '.join(map(str, shape))}): channels first, as torch's tensors are",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,17 +150,23 @@ def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             def probe(value: Value) -> torch.Tensor:
                 return torch.empty((PROBE_BATCH, *value.inner_shape), dtype=value.dtype, device=device)
 
-            state = dict(layer.named_parameters()) | dict(layer.named_buffers())
-            state = {name: torch.empty_like(tensor, device=device) for name, tensor in state.items()}
-            return functional_call(layer, state, map_values(probe, args), map_values(probe, kwargs))
+            return call_on(device, layer, map_values(probe, args), map_values(probe, kwargs))
     except SightlineError as error:
-        what = f"{describe_layer(layer)}: {error.what[0].lower()}{error.what[1:]}"
+        own = error.what.startswith(type(layer).__name__)
+        what = f"{describe_layer(layer)}: {error.what if own else error.what[0].lower() + error.what[1:]}"
         raise type(error)(what, expected=error.expected, received=error.received, fix=error.fix) from error
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shapes = ", ".join(str(value.shape) for value in values_in([args, kwargs]))
         raise ShapeError(
             f"{describe_layer(layer)} cannot take an input of shape {shapes}: {_first_line(error)}"
         ) from error
+
+
+def call_on(device: str, layer: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Call a layer with stand-ins for its weights on another device; it keeps its own."""
+    state = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    stand_ins = {name: torch.empty_like(tensor, device=device) for name, tensor in state.items()}
+    return functional_call(layer, stand_ins, args, kwargs)
 
 
 @contextlib.contextmanager
@@ -184,6 +191,17 @@ def inference(module: nn.Module) -> Iterator[None]:
         yield
 
 
+# Where layers are built that a layer calls for the first time while its own shape is being found: not on meta
+_building_device: ContextVar[torch.device | None] = ContextVar("_building_device", default=None)
+
+
+@contextlib.contextmanager
+def building() -> Iterator[None]:
+    """A context for making weights: on the default device of whoever began to find a shape."""
+    with torch.device(_building_device.get() or torch.get_default_device()):
+        yield
+
+
 @contextlib.contextmanager
 def shape_mode(foreign: bool) -> Iterator[str]:
     """A context in which forwards compute shapes only; yields the device on which to make the inputs.
@@ -192,8 +210,12 @@ def shape_mode(foreign: bool) -> Iterator[str]:
     it runs under FakeTensorMode, which costs two seconds of imports the first time.
     """
     if not foreign:
-        with torch.device("meta"):
-            yield "meta"
+        before = _building_device.set(_building_device.get() or torch.get_default_device())
+        try:
+            with torch.device("meta"):
+                yield "meta"
+        finally:
+            _building_device.reset(before)
         return
     from torch._subclasses.fake_tensor import FakeTensorMode
 

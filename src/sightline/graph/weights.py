@@ -36,6 +36,7 @@ class Variable(NamedTuple):
     def read(self) -> np.ndarray:
         """The values in Keras's layout: a kernel is (height, width, in, out) or (in, out)."""
         tensor = self.tensor.detach().cpu()
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which NumPy has not
         return np.array((kernel_to_keras(tensor) if self.is_kernel else tensor).numpy())
 
     def write(self, values: np.ndarray) -> None:
@@ -77,12 +78,14 @@ class Weighted:
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Take over weights as `get_weights` gives them. Raises ShapeError, before any is changed, where one does not fit."""
+        if not isinstance(weights, Sequence):
+            raise ShapeError("set_weights takes a list of arrays", received=type(weights).__name__)
         variables, arrays = list(self.variables()), [np.asarray(weight) for weight in weights]
         if len(variables) != len(arrays):
             raise ShapeError(
                 f"{describe_layer(self)} has {len(variables)} weights",  # type: ignore[arg-type]
                 received=f"{len(arrays)} arrays",
-                fix="" if variables else "A layer has its weights once it was called or built",
+                fix=None if variables else "A layer has its weights once it was called or built",
             )
         for variable, array in zip(variables, arrays, strict=True):
             if variable.keras_shape != array.shape:
@@ -97,9 +100,13 @@ class Weighted:
 
 def variables_of(module: nn.Module) -> Iterator[Variable]:
     """The weights of a layer, a network, or any module of torch's, whose own names and layouts stay."""
-    if isinstance(module, Weighted):
-        yield from module.variables()
-        return
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    yield from module.variables() if isinstance(module, Weighted) else parts_of(module)
+
+
+def parts_of(module: nn.Module) -> Iterator[Variable]:
+    """A module's own parameters and floating buffers, then those of the modules in it."""
+    for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         if tensor.is_floating_point():
             yield Variable(name, tensor)
+    for child in module.children():
+        yield from variables_of(child)

@@ -15,9 +15,9 @@ from typing import Unpack
 
 import torch
 
-from ..errors import ArgumentError, choose
+from ..errors import ArgumentError, choose, whole_number
 from ..layout import Shape
-from .base import Common, Layer, whole
+from .base import Common, Layer
 from .convolution import feature_map_shape
 from .draws import checked_seed, generator, uniform, whole_below
 from .resizing import centre_window, crop_to_aspect_ratio, number, resize
@@ -230,7 +230,7 @@ class RandomCrop(_Augmentation):
 
     def __init__(self, height: int, width: int, seed: int | None = None, **common: Unpack[Common]):
         super().__init__(seed, **common)
-        self.height, self.width = whole(height, "RandomCrop: height"), whole(width, "RandomCrop: width")
+        self.height, self.width = whole_number(height, "RandomCrop: height"), whole_number(width, "RandomCrop: width")
 
     def draw(self, shape: Sequence[int], source: Source = None) -> Draws:
         height, width = shape[2], shape[3]

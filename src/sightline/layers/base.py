@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..configurable import Configurable
-from ..errors import ArgumentError, SightlineError
-from ..graph.symbolic import FIRST_CALL, first_call, in_mode, record, values_in
-from ..graph.weights import Variable, Weighted
+from ..errors import ArgumentError, ShapeError, SightlineError, check_name
+from ..graph.symbolic import FIRST_CALL, building, call_on, first_call, in_mode, record, values_in
+from ..graph.weights import Variable, Weighted, parts_of
 from ..initializers import Given, checked, initialize
 from ..layout import Shape
 
@@ -57,8 +57,7 @@ class Layer(Configurable, Weighted, nn.Module):
     ):
         super().__init__()
         self._refuse(unknown)
-        if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ArgumentError("A layer's name is a text without /", received=repr(name))
+        check_name(name, "A layer")
         self.name = name
         self.named_by_count = False
         self.input_shape = None if input_shape is None else checked_shape(input_shape, type(self).__name__)
@@ -84,21 +83,47 @@ class Layer(Configurable, Weighted, nn.Module):
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         symbolic = list(values_in([args, kwargs]))
         if not self.built:
-            shapes = [v.inner_shape for v in symbolic] or [tuple(t.shape[1:]) for t in _tensors(args)]
-            self.build(*shapes)
+            tensors = _tensors(args)
+            self._require_tensors(args, symbolic or tensors)
+            with building():
+                self.build(*([v.inner_shape for v in symbolic] or [tuple(t.shape[1:]) for t in tensors]))
             self.built = True
             if not self._trainable:
                 self.requires_grad_(False)
+            if tensors and tensors[0].is_meta and any(not p.is_meta for p in self.parameters()):
+                return call_on("meta", self, args, kwargs)  # inside another layer whose shape is being found
         if symbolic:
             return record(self, args, kwargs, training)
         with in_mode(self, training):
             return super().__call__(*args, **kwargs)
 
+    def _require_tensors(self, args: tuple[Any, ...], found: Sequence[Any]) -> None:
+        if not found:
+            raise ShapeError(
+                f"{type(self).__name__} takes symbolic values or tensors",
+                received=", ".join(type(arg).__name__ for arg in args) or "nothing",
+                fix="Put it in a model and call predict on arrays; or give it torch.from_numpy(...), channels first",
+            )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "call" in vars(cls):
+            raise ArgumentError(
+                f"The layer {cls.__name__} defines call, which nothing calls",
+                fix="Name it forward(self, x); feature maps are tensors (N, C, H, W), and self.training is the mode",
+            )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As a module's; a list of layers becomes one that torch, and so training and copies, knows of."""
+        if isinstance(value, (list, tuple)) and value and all(isinstance(item, nn.Module) for item in value):
+            value = nn.ModuleList(value)
+        super().__setattr__(name, value)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes from tensors; every layer gives its own."""
         raise SightlineError(
             f"{type(self).__name__} does not say what it computes",
-            fix="Give it forward(self, x), which is Keras's call(self, inputs); feature maps are tensors (N, C, H, W)",
+            fix="Give it forward(self, x); feature maps are tensors (N, C, H, W)",
         )
 
     @property
@@ -123,9 +148,9 @@ class Layer(Configurable, Weighted, nn.Module):
             if (tensor := getattr(self, kind.attribute, None)) is not None:
                 seen.add(id(tensor))
                 yield Variable(kind.keras, tensor)
-        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
-            if id(tensor) not in seen and tensor.is_floating_point():
-                yield Variable(name, tensor)
+        for variable in parts_of(self):
+            if id(variable.tensor) not in seen:
+                yield variable
 
     def penalties(self) -> Iterator[torch.Tensor]:
         """What the regularizers of trained weights add to the loss."""
@@ -182,13 +207,6 @@ def pair(value: Any, what: str, *, least: int = 1) -> tuple[int, int]:
     if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
         raise ArgumentError(f"{what} is a whole number of at least {least}, or two of them", received=repr(value))
     return both[0], both[1]
-
-
-def whole(value: Any, what: str, *, least: int = 1) -> int:
-    """A whole number of at least `least`; raises ArgumentError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ArgumentError(f"{what} is a whole number of at least {least}", received=repr(value))
-    return value
 
 
 def _tensors(structure: Any) -> list[torch.Tensor]:

@@ -11,9 +11,9 @@ from torch import nn
 
 from .. import activations, initializers, regularizers
 from ..activations import Activation, activate
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError, whole_number
 from ..layout import Shape, depthwise_kernel
-from .base import BIAS, KERNEL, Common, Layer, Weight, pair, whole
+from .base import BIAS, KERNEL, Common, Layer, Weight, pair
 from .padding import checked_padding, is_symmetric, pads_of
 
 Pair = int | Sequence[int]
@@ -77,8 +77,8 @@ class Conv2D(_Convolution):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.groups = whole(groups, "Conv2D: groups")
-        self.filters = whole(filters, "Conv2D: filters")
+        self.groups = whole_number(groups, "Conv2D: groups")
+        self.filters = whole_number(filters, "Conv2D: filters")
         if self.filters % self.groups:
             raise ArgumentError(
                 "Conv2D: filters is a positive whole number that groups divides", received=repr(filters)
@@ -127,7 +127,7 @@ class DepthwiseConv2D(_Convolution):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.depth_multiplier = whole(depth_multiplier, "DepthwiseConv2D: depth_multiplier")
+        self.depth_multiplier = whole_number(depth_multiplier, "DepthwiseConv2D: depth_multiplier")
         self._set_window(kernel_size, strides, padding, dilation_rate)
         self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
         self.depthwise_initializer = initializers.checked(depthwise_initializer)
@@ -177,8 +177,8 @@ class SeparableConv2D(_Convolution):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.filters = whole(filters, "SeparableConv2D: filters")
-        self.depth_multiplier = whole(depth_multiplier, "SeparableConv2D: depth_multiplier")
+        self.filters = whole_number(filters, "SeparableConv2D: filters")
+        self.depth_multiplier = whole_number(depth_multiplier, "SeparableConv2D: depth_multiplier")
         self._set_window(kernel_size, strides, padding, dilation_rate)
         self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
         self.depthwise_initializer = initializers.checked(depthwise_initializer)
@@ -226,7 +226,7 @@ class Conv2DTranspose(_Convolution):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.filters = whole(filters, "Conv2DTranspose: filters")
+        self.filters = whole_number(filters, "Conv2DTranspose: filters")
         self._set_window(kernel_size, strides, padding, dilation_rate)
         self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
         what = "Conv2DTranspose: output_padding"

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import activations, initializers, regularizers
-from ..errors import ArgumentError, ShapeError
+from ..configurable import refuse_beyond
+from ..errors import ArgumentError, ShapeError, whole_number
 from ..graph.symbolic import FIRST_CALL, Call, Value, remember
 from ..graph.weights import Variable, variables_of
 from ..layout import Shape, broadcast_to_inner, channels_of, inner_shape
-from .base import BIAS, KERNEL, Common, Layer, checked_shape, whole
+from .base import BIAS, KERNEL, Common, Layer, checked_shape
 
 
 class InputLayer(Layer):
@@ -41,10 +42,16 @@ class InputLayer(Layer):
 
 
 def Input(
-    shape: Sequence[int], dtype: torch.dtype | str = torch.float32, name: str | None = None, **unknown: Any
+    shape: Sequence[int] | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    name: str | None = None,
+    **unknown: Any,
 ) -> Value:
     """A symbolic value of `shape` (height, width, channels), or (features), without the batch."""
-    return InputLayer(shape, dtype, name=name, **unknown).value()
+    refuse_beyond(Input, unknown)
+    if shape is None:
+        raise ArgumentError("Input needs a shape", expected="(height, width, channels), without the batch")
+    return InputLayer(shape, dtype, name=name).value()
 
 
 class Dense(Layer):
@@ -69,7 +76,7 @@ class Dense(Layer):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.units = whole(units, "Dense: units")
+        self.units = whole_number(units, "Dense: units")
         self.activation = activations.checked(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.checked(kernel_initializer)

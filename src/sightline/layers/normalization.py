@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import initializers, regularizers
-from ..errors import ArgumentError, DataError, ShapeError
+from ..errors import ArgumentError, DataError, ShapeError, whole_number
 from ..layout import Shape, broadcast_to_inner, inner_axis, inner_shape, person_shape
-from .base import Common, Layer, Weight, whole
+from .base import Common, Layer, Weight
 from .convolution import feature_map_shape
 
 GAMMA, BETA = Weight("gamma", "weight", "gamma"), Weight("beta", "bias", "beta")
@@ -74,6 +74,8 @@ class BatchNormalization(_Scaled):
         super().__init__(**common)
         if not isinstance(axis, int) or isinstance(axis, bool):
             raise ArgumentError("BatchNormalization: axis is one number", received=repr(axis))
+        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
+            raise ArgumentError("BatchNormalization: momentum is a share, 0 to 1", received=repr(momentum))
         self.axis = axis
         self.momentum = momentum
         self.epsilon = epsilon
@@ -166,7 +168,7 @@ class LocalResponseNormalization(Layer):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.depth_radius = whole(depth_radius, "LocalResponseNormalization: depth_radius", least=0)
+        self.depth_radius = whole_number(depth_radius, "LocalResponseNormalization: depth_radius", least=0)
         self.bias, self.alpha, self.beta = bias, alpha, beta
 
     def build(self, *shapes: Shape) -> None:

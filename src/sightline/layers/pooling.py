@@ -8,9 +8,9 @@ from typing import Unpack
 import torch
 import torch.nn.functional as F
 
-from ..errors import ShapeError
+from ..errors import ShapeError, whole_number
 from ..layout import Shape, to_channels_first, to_channels_last
-from .base import Common, Layer, pair, whole
+from .base import Common, Layer, pair
 from .convolution import feature_map_shape
 from .padding import Pads, checked_padding, is_symmetric, pads_of
 
@@ -70,7 +70,7 @@ class DepthMaxPooling2D(Layer):
 
     def __init__(self, pool_size: int = 2, **common: Unpack[Common]):
         super().__init__(**common)
-        self.pool_size = whole(pool_size, "DepthMaxPooling2D: pool_size")
+        self.pool_size = whole_number(pool_size, "DepthMaxPooling2D: pool_size")
 
     def build(self, *shapes: Shape) -> None:
         channels = feature_map_shape("DepthMaxPooling2D", *shapes)[0]

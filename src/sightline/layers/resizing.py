@@ -8,9 +8,9 @@ from typing import Unpack
 import torch
 import torch.nn.functional as F
 
-from ..errors import ArgumentError, choose
+from ..errors import ArgumentError, choose, whole_number
 from ..layout import Shape, to_channels_first, to_channels_last
-from .base import Common, Layer, pair, whole
+from .base import Common, Layer, pair
 from .convolution import feature_map_shape
 from .sampling import as_float, like_memory
 
@@ -166,7 +166,7 @@ class Resizing(Layer):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
-        self.height, self.width = whole(height, "Resizing: height"), whole(width, "Resizing: width")
+        self.height, self.width = whole_number(height, "Resizing: height"), whole_number(width, "Resizing: width")
         self.interpolation = choose("interpolation", interpolation, RESIZE_INTERPOLATIONS)
         if crop_to_aspect_ratio and pad_to_aspect_ratio:
             raise ArgumentError("Resizing: crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other")

@@ -41,7 +41,7 @@ def sample(
     fill_mode: str = "reflect",
     fill_value: float = 0.0,
 ) -> torch.Tensor:
-    """The images `x` (N, C, H, W) read at (N, H', W') coordinates in pixels, whole numbers being pixel centres.
+    """The images `x` (N, C, H, W) read at (N, H', W') coordinates in pixels numbers being pixel centres.
 
     Outside, an image goes on as `fill_mode` says: "constant" with `fill_value` (k k | a b c | k k), "nearest"
     (a a | a b c | c c), "reflect" (b a | a b c | c b), "wrap" (b c | a b c | a b). A place half-way between two

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ..configurable import from_name
+from ..errors import ArgumentError
 from ..graph.build import snake_case
 from ..keras_only import missing, own
 from .classes import (
@@ -74,6 +77,11 @@ LOSSES: dict[str, type[Loss]] = {
 
 def get(loss: Any) -> Loss:
     """A loss from its name, class, instance, or a function of (y_true, y_pred)."""
+    if isinstance(loss, torch.nn.Module):
+        raise ArgumentError(
+            f"torch's {type(loss).__name__} takes (y_pred, y_true), a loss here (y_true, y_pred)",
+            fix="Give lambda y_true, y_pred: module(y_pred, y_true)",
+        )
     if callable(loss) and not isinstance(loss, (Loss, type)):
         return FunctionLoss(loss)
     told = {name: kind for name, kind in LOSSES.items() if name.islower()}  # the others differ by case alone

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from ..configurable import Configurable
-from ..errors import choose
+from ..errors import ArgumentError, choose
 from ..graph.build import snake_case
 from . import functions
 from .reduction import REDUCTIONS, SUM_OVER_BATCH_SIZE, at_least_float32, reduced
@@ -233,4 +233,9 @@ class FunctionLoss(Loss):
         self.function = function
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
-        return self.function(*aligned(y_true, y_pred))
+        values = self.function(*aligned(y_true, y_pred))
+        if not isinstance(values, torch.Tensor):
+            raise ArgumentError(
+                f"The loss {self.name} must return a tensor, with a value for each sample or one", received=repr(values)
+            )
+        return values

@@ -141,42 +141,32 @@ def quotient(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole != 0)
 
 
-class Precision(_AtThresholds):
+class _Share(_AtThresholds):
+    def __init__(
+        self,
+        thresholds: float | Sequence[float] | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+        **unknown: Any,
+    ):
+        self._refuse(unknown)
+        self.top_k, self.class_id = top_k, class_id
+        super().__init__(thresholds, name)
+
+
+class Precision(_Share):
     """True positives / all that is said to be positive: above `thresholds` (0.5), or among the `top_k` of its sample.
 
     `class_id` looks at one class alone. `thresholds` may be several in 0 .. 1: the result is an array then.
     """
 
-    def __init__(
-        self,
-        thresholds: float | Sequence[float] | None = None,
-        top_k: int | None = None,
-        class_id: int | None = None,
-        name: str | None = None,
-        **unknown: Any,
-    ):
-        self._refuse(unknown)
-        self.top_k, self.class_id = top_k, class_id
-        super().__init__(thresholds, name)
-
     def measure(self, tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
         return quotient(tp, tp + fp)
 
 
-class Recall(_AtThresholds):
+class Recall(_Share):
     """True positives / all that is positive; arguments as `Precision` takes them."""
-
-    def __init__(
-        self,
-        thresholds: float | Sequence[float] | None = None,
-        top_k: int | None = None,
-        class_id: int | None = None,
-        name: str | None = None,
-        **unknown: Any,
-    ):
-        self._refuse(unknown)
-        self.top_k, self.class_id = top_k, class_id
-        super().__init__(thresholds, name)
 
     def measure(self, tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
         return quotient(tp, tp + fn)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..errors import whole_number
 from ..layout import channel_axis
 from ..losses.targets import aligned, class_targets, require_same_shape
 from .base import SampleMean
@@ -141,7 +142,7 @@ class TopKCategoricalAccuracy(SampleMean):
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy", **unknown: Any):
         self._refuse(unknown)
         super().__init__(name)
-        self.k = k
+        self.k = whole_number(k, f"{type(self).__name__}: k")
 
     def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return top_k_categorical_accuracy(y_true, y_pred, self.k)
@@ -153,7 +154,7 @@ class SparseTopKCategoricalAccuracy(SampleMean):
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", **unknown: Any):
         self._refuse(unknown)
         super().__init__(name)
-        self.k = k
+        self.k = whole_number(k, f"{type(self).__name__}: k")
 
     def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return sparse_top_k_categorical_accuracy(y_true, y_pred, self.k)

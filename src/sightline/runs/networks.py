@@ -124,7 +124,7 @@ def network_for_summary(model: str, classes: int | None = None, image_size: int 
     if path.is_dir():
         return load_model(path / "weights" / "best.sightline")
     if path.suffix.lower() in (SUFFIX, *KERAS_SUFFIXES):
-        return load_model(path, (image_size, image_size, 3) if image_size is not None else None)
+        return load_model(path, input_shape=None if image_size is None else (image_size, image_size, 3))
     if ".py" not in model:
         architecture = find(model)
         height, width, channels = architecture.input_shape

@@ -6,6 +6,7 @@ scaled here. Whatever has `epoch(number)`, which yields batches for that epoch, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from ..errors import ArgumentError, DataError, ShapeError
+from ..errors import ArgumentError, DataError, ShapeError, whole_number
 from ..graph.symbolic import Value
 from ..layout import to_channels_first
 from .ports import Ports, arranged
@@ -55,6 +56,11 @@ def as_batches(
     x, y, weights = data
     if isinstance(x, Batches):
         return x
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        expected = "a dict of class numbers and weights, such as {0: 1.0, 1: 5.0}"
+        raise ArgumentError("class_weight is of another kind", expected=expected, received=repr(class_weight))
+    if class_weight is not None and not all(isinstance(n, (int, np.integer)) for n in class_weight):
+        raise ArgumentError("class_weight names classes by their numbers", received=list(class_weight))
     if class_weight is not None and weights is not None:
         raise ArgumentError("Give class_weight or sample_weight, not both")
     if class_weight is not None and len(ports.outputs) > 1:
@@ -69,7 +75,7 @@ def as_batches(
             raise ArgumentError("An iterable of batches has its own batch size", fix="Leave batch_size out")
         return IterableBatches(x, make, steps)
     raise ArgumentError(
-        "Cannot train on this", expected="arrays, tensors or an iterable of batches", received=type(x).__name__
+        "This is no data", expected="arrays, tensors or an iterable of batches", received=type(x).__name__
     )
 
 
@@ -122,7 +128,7 @@ def _if_any(function: Any, given: Any) -> Any:
 
 
 class ArrayBatches:
-    """Batches of arrays that are in memory; shuffled anew each epoch from torch's generator."""
+    """Batches of arrays that are in memory; shuffled anew in each pass from torch's generator."""
 
     def __init__(
         self, x: Any, y: Any, weights: Any, make: BatchMaker, batch_size: int, shuffle: bool, steps: int | None
@@ -144,13 +150,27 @@ class ArrayBatches:
         whole = -(-count // batch_size)
         if steps is not None and steps > whole:
             raise ArgumentError(f"There are {whole} batches of {batch_size}, not the {steps} asked for")
-        self.steps: int | None = whole if steps is None else steps
+        self.steps: int | None = whole if steps is None else whole_number(steps, "The number of steps")
+        self._unfinished: Iterator[Batch] | None = None
         make([part[:1] for part in self._x])  # a wrong shape is told now
 
     def epoch(self, number: int) -> Iterator[Batch]:
+        """One pass; or, where the steps are fewer, as many batches, on from where the epoch before stopped."""
+        if number == 0:
+            self._unfinished = None
+        left = self.steps or 0
+        while left:
+            self._unfinished = self._unfinished or self._pass()
+            for batch in islice(self._unfinished, left):
+                left -= 1
+                yield batch
+            if left:
+                self._unfinished = None
+
+    def _pass(self) -> Iterator[Batch]:
         order = torch.randperm(self._count) if self._shuffle else None
-        for step in range(self.steps or 0):
-            at: Any = slice(step * self._batch_size, (step + 1) * self._batch_size)
+        for first in range(0, self._count, self._batch_size):
+            at: Any = slice(first, first + self._batch_size)
             at = at if order is None else order[at]
             yield self._make(_take(self._x, at), _take(self._y, at), _take(self._w, at))
 
@@ -171,11 +191,16 @@ class IterableBatches:
             taken += 1
             yield self._make(*_parts_of(item))
         if not taken:
-            once = (
-                "A generator is used up after one pass: give steps_per_epoch, or something that can be iterated again"
+            again = (
+                "give steps_per_epoch, or something" if self._limit is None else "give one that goes on, or something"
             )
+            once = f"A generator is used up after one pass: {again} that can be iterated again"
             fix = once if isinstance(self._batches, Iterator) else "The iterable of batches is empty"
             raise DataError(f"There is no batch for epoch {number + 1}", fix=fix)
+        if self._limit is not None and taken < self._limit:
+            warnings.warn(
+                f"The batches ended after {taken} of the {self._limit} steps of epoch {number + 1}", stacklevel=2
+            )
 
     def _items(self) -> Iterator[Any]:
         """One pass; or `steps` batches, from the beginning again where they end."""
@@ -227,15 +252,17 @@ def _index(array: Any, at: Any) -> Any:
 
 
 def _as_array(given: Any) -> Any:
-    return given if _is_array(given) else np.asarray(given)
+    array = given if _is_array(given) else np.asarray(given)
+    if not array.ndim:
+        raise ShapeError("Samples stand in an array, the first axis first", received=repr(given))
+    return array
 
 
 def as_inputs(x: Any, value: Value) -> torch.Tensor:
     """A batch of inputs as the network takes it: NHWC arrays become a channels_last view, tensors are NCHW already."""
     if not isinstance(x, torch.Tensor):
         array = np.asarray(x)
-        if array.dtype == object or array.dtype.kind in "USO":
-            raise ShapeError("A batch of images is one array of numbers", received=f"an array of {array.dtype}")
+        _require_numbers(array, "A batch of inputs")
         if array.ndim == len(value.inner_shape) and value.shape[-1] == 1:
             array = array[..., None]  # grayscale images without their channel axis, as Keras takes them
         expected = value.shape
@@ -265,8 +292,18 @@ def _as_tensor(array: Any) -> torch.Tensor:
 
 def as_targets(y: Any) -> torch.Tensor:
     """A batch of targets, laid out as inputs are; floating ones in single precision."""
-    tensor = y if isinstance(y, torch.Tensor) else to_channels_first(_as_tensor(np.asarray(y)))
-    return tensor.float() if tensor.is_floating_point() else tensor
+    if not isinstance(y, torch.Tensor):
+        array = np.asarray(y)
+        _require_numbers(array, "A batch of targets or weights")
+        wide = array.dtype.kind == "u" and array.dtype.itemsize > 1  # torch computes with no unsigned numbers but bytes
+        y = to_channels_first(_as_tensor(array.astype(np.int64) if wide else array))
+    return y.float() if y.is_floating_point() else y
+
+
+def _require_numbers(array: np.ndarray, what: str) -> None:
+    if array.dtype.kind not in "biuf":
+        fix = "Class names become numbers with np.unique(y, return_inverse=True)" if array.dtype.kind in "US" else None
+        raise ShapeError(f"{what} is one array of real numbers", received=f"an array of {array.dtype}", fix=fix)
 
 
 def _as_weights(weights: Any) -> torch.Tensor:
