@@ -138,19 +138,13 @@ class Model(Network):
         batches = as_batches(
             data, ports, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch, class_weight=class_weight
         )
-        validate = None
-        if held_back is not None:
-            size = validation_batch_size or (batch_size if held_back[1] is not None else None)
-            validation = as_batches(held_back, ports, batch_size=size, steps=validation_steps)
-            validate = partial(loop.evaluate, self, self._step("fit"), validation)
+        size = validation_batch_size or (batch_size if held_back is not None and held_back[1] is not None else None)
+        validate = None if held_back is None else self._measuring("fit", held_back, size, validation_steps)
         history = History()
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        for callback in given:
-            if not isinstance(callback, Callback):
-                raise ArgumentError("A callback is an instance of callbacks.Callback", received=repr(callback))
-        tell = say if verbose else silent
-        bar = EpochProgress(epochs, batches.steps, bar=verbose in ("auto", 1) and is_terminal(), tell=tell)
-        everyone = [*given, history, bar]
+        bar = EpochProgress(
+            epochs, batches.steps, bar=verbose in ("auto", 1) and is_terminal(), tell=say if verbose else silent
+        )
+        everyone = [*_as_callbacks(callbacks), history, bar]
         for callback in everyone:
             callback.set_model(self)
             callback.set_params({"epochs": epochs, "steps": batches.steps, "verbose": verbose})
@@ -183,8 +177,7 @@ class Model(Network):
         refuse_beyond(Model.evaluate, unknown)
         self._build_for(x)
         self._require_built("evaluate")
-        batches = as_batches((x, y, sample_weight), ports_of(self), batch_size=batch_size, steps=steps)
-        logs = loop.evaluate(self, self._step("evaluate"), batches)
+        logs = self._measuring("evaluate", (x, y, sample_weight), batch_size, steps)()
         if verbose != 0:
             say(as_text(logs))
         values = list(logs.values())
@@ -205,6 +198,13 @@ class Model(Network):
         if isinstance(said, dict):
             return {name: _as_array(part) for name, part in said.items()}
         return [_as_array(part) for part in said] if isinstance(said, list) else _as_array(said)
+
+    def _measuring(
+        self, what: str, data: tuple[Any, Any, Any], batch_size: int | None, steps: int | None
+    ) -> Callable[[], dict[str, Any]]:
+        """What finds the loss and metrics on data, when it is called."""
+        batches = as_batches(data, ports_of(self), batch_size=batch_size, steps=steps)
+        return partial(loop.evaluate, self, self._step(what), batches)
 
     def _build_for(self, x: Any) -> None:
         """Give a network that does not know its input yet the shape of the data; only Sequential has such."""
@@ -359,6 +359,14 @@ def _shape_given_by(layer: Any) -> tuple[int, ...] | None:
     if isinstance(layer, Network):
         return layer.input_shape[1:] if layer.built else None
     return layer.input_shape
+
+
+def _as_callbacks(given: Sequence[Callback] | Callback | None) -> list[Callback]:
+    callbacks = [given] if isinstance(given, Callback) else list(given or ())
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ArgumentError("A callback is an instance of callbacks.Callback", received=repr(callback))
+    return callbacks
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
