@@ -150,11 +150,14 @@ class Network(Weighted, fx.GraphModule):
                     seen.add(id(variable.tensor))
                     yield variable
 
+    def regularized_layers(self) -> list[Any]:
+        """The layers, those of nested networks too, whose regularizers add to the loss."""
+        return [part for part in self.modules() if getattr(part, "is_regularized", False)]
+
     def penalties(self) -> Iterator[torch.Tensor]:
         """What the regularizers of all layers, of nested networks too, add to the loss."""
-        for part in self.modules():
-            if part is not self and not isinstance(part, Network) and hasattr(part, "penalties"):
-                yield from part.penalties()  # type: ignore[operator]
+        for layer in self.regularized_layers():
+            yield from layer.penalties()
 
     # --- being called ------------------------------------------------------------------------------------------
 

@@ -20,12 +20,12 @@ from ..graph.network import Network
 from ..graph.weights import Variable
 from ..optimizers import Optimizer
 from ..schedules import SCHEDULES
+from ..training.compiled import PARTS
 from .archive import check_dataset, find, has, read_dataset
 from .checks import mapping, quoted, sequence, shortened, text
 from .configs import is_custom, make, to_keras
 from .weights import trained
 
-PARTS = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
 # How a step is carried out, which changes no number
 MANNER = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss", "sample_weight_mode")
 OPTIMIZERS = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}

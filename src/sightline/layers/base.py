@@ -152,6 +152,11 @@ class Layer(Configurable, Weighted, nn.Module):
             if id(variable.tensor) not in seen:
                 yield variable
 
+    @property
+    def is_regularized(self) -> bool:
+        """Whether any weight has a regularizer."""
+        return any(getattr(self, f"{kind.prefix}_regularizer", None) is not None for kind in self.weight_kinds)
+
     def penalties(self) -> Iterator[torch.Tensor]:
         """What the regularizers of trained weights add to the loss."""
         for kind in self.weight_kinds:

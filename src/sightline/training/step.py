@@ -33,6 +33,7 @@ class Step:
         self._network, self._optimizer = network, optimizer
         self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
+        self._regularized = network.regularized_layers()  # a walk through all modules, so not in every step
         for goal, node in zip(goals, output_nodes(network), strict=True):
             layer = layer_of(network, node)
             takes = goal.loss.of_logits() is not None if goal.loss else False
@@ -62,7 +63,8 @@ class Step:
             for part, said, true, weight in zip(self._parts, answers, batch.targets, weights, strict=True)
             if (loss := part.evaluate(said, true, weight, batch.size)) is not None
         ]
-        total: torch.Tensor = sum([*losses, *self._network.penalties()])  # type: ignore[assignment]
+        penalties = [penalty for layer in self._regularized for penalty in layer.penalties()]
+        total: torch.Tensor = sum([*losses, *penalties])  # type: ignore[assignment]
         self._mean_loss.add(total, batch.size)
         return total
 
