@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,23 @@ def clothing():
     if not folder.is_dir():
         pytest.skip("the clothing photos are not here (a folder shared/data/clothing beside the project)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real data sets, which lie beside the project on the machines of its developers."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not here (a folder shared/data beside the project)")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test touches the caches of whoever runs it."""
+    before = os.environ.get("SIGHTLINE_CACHE")
+    os.environ["SIGHTLINE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("SIGHTLINE_CACHE")
+    if before is not None:
+        os.environ["SIGHTLINE_CACHE"] = before

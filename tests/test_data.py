@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sightline.data import loader
+from sightline.data import images as image_store
 from sightline.data.decode import decode
 from sightline.data.digits import write_digits
-from sightline.data.folders import read_class_folders
-from sightline.data.loader import ImageBatches, read_images
+from sightline.data.images import read_images
+from sightline.data.loader import ImageBatches
+from sightline.data.sources.class_folders import read_class_folders
 from sightline.data.splits import with_splits
 from sightline.errors import DataError
 from sightline.layers import Input
@@ -635,10 +636,10 @@ def test_memory_and_workers_change_nothing(tmp_path, monkeypatch):
     samples[11].path.write_bytes(b"")
     runs = []
     for share in (0.25, 0):
-        monkeypatch.setattr(loader, "MEMORY_SHARE", share)
+        monkeypatch.setattr(image_store, "MEMORY_SHARE", share)
         for workers in (1, 2, 7):
             images, problems = read_images(samples, RGB, workers)
-            assert (images._pixels is None) == (share == 0)
+            assert (len(images.cache.rows) == 0) == (share == 0)
             runs.append(([str(p) for p in problems], epoch_of(images, 3, workers=workers)))
     (problems, batches), *others = runs
     for other_problems, other_batches in others:
@@ -650,7 +651,7 @@ def test_memory_and_workers_change_nothing(tmp_path, monkeypatch):
 
 
 def test_an_epoch_may_be_left_in_the_middle(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "MEMORY_SHARE", 0)
+    monkeypatch.setattr(image_store, "MEMORY_SHARE", 0)
     images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
     batches = ImageBatches(images, one_input((6, 5, 3)), 4, 2, seed=0)
     began = batches.epoch(0)
@@ -660,7 +661,7 @@ def test_an_epoch_may_be_left_in_the_middle(tmp_path, monkeypatch):
 
 
 def test_free_memory_is_a_number_of_bytes():
-    assert 2**20 < loader.free_memory() < 2**50
+    assert 2**20 < image_store.free_memory() < 2**50
 
 
 # --- digits ----------------------------------------------------------------------------------------------------

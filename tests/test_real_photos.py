@@ -8,7 +8,7 @@ import pytest
 
 import sightline as sl
 from sightline.data.decode import decode
-from sightline.data.folders import read_class_folders
+from sightline.data.sources.class_folders import read_class_folders
 from sightline.runs.demo import demo
 
 COUNTS = {"train": 3068, "validation": 341, "test": 372}

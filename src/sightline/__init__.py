@@ -13,6 +13,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import activations as activations
     from . import callbacks as callbacks
+    from . import data as data
     from . import initializers as initializers
     from . import layers as layers
     from . import losses as losses
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "activations",
     "callbacks",
+    "data",
     "initializers",
     "layers",
     "losses",

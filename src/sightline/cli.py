@@ -25,6 +25,20 @@ app = typer.Typer(
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+Format = Annotated[
+    str | None, typer.Option(help="class-folders, csv, coco, voc, yolo or masks [recognised].", show_default=False)
+]
+GroupPattern = Annotated[
+    str | None, typer.Option(help="A regular expression: what it matches in a path is a group, which no split parts.")
+]
+Augment = Annotated[
+    list[str] | None,
+    typer.Option(help="none, light or strong; again as name=value for what differs, such as rotate=20 [none]."),
+]
+Cache = Annotated[
+    bool | None,
+    typer.Option("--cache/--no-cache", help="Keep decoded images for later epochs and runs [yes].", show_default=False),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -50,7 +64,7 @@ def demo(
 
 @app.command()
 def train(
-    data: Annotated[Path | None, typer.Argument(help="A folder: <class>/*.jpg, or train/<class>/*.jpg.")] = None,
+    data: Annotated[Path | None, typer.Argument(help="A folder of labelled images, or a CSV file.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")] = None,
     task: Annotated[str | None, typer.Option(help="classify.")] = None,
     model: Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")] = None,
@@ -58,6 +72,15 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images in one step [32].")] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels a side [the model's].")] = None,
     color_mode: Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")] = None,
+    resize: Annotated[str | None, typer.Option(help="squash, crop (the middle) or letterbox [squash].")] = None,
+    augment: Augment = None,
+    format: Format = None,
+    group_pattern: GroupPattern = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="A kind of error to go on with, as `sightline check` names it; repeat for more."),
+    ] = None,
+    cache: Cache = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of Adam at the start; it falls along a cosine [0.001].")
     ] = None,
@@ -76,14 +99,57 @@ def train(
 
     run_train(
         data, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
-        color_mode=color_mode, lr=lr, device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
+        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow, cache=cache, lr=lr, device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
     )  # fmt: skip
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="A folder of labelled images, or a CSV, COCO or data.yaml file.")],
+    task: Annotated[str | None, typer.Option(help="classify, localize, detect or segment [the format's].")] = None,
+    format: Format = None,
+    classes: Annotated[list[str] | None, typer.Option(help="Only boxes of this class; repeat for more [all].")] = None,
+    group_pattern: GroupPattern = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Draw samples, as they are and augmented, into this PNG file.")
+    ] = None,
+    augment: Augment = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images [all cores].")] = None,
+    cache: Cache = None,
+    as_json: Json = False,
+) -> None:
+    """Look at every file of a data set and say what is wrong with it, before it is trusted.
+
+    Exit code 2 when there are errors: a training would stop at them.
+    """
+    from .data.survey import check as run_check
+    from .data.tables import as_table, in_one_line
+
+    checked = run_check(
+        data, task, format, classes=classes, group_pattern=group_pattern, workers=workers, use_cache=cache is not False
+    )
+    if preview is not None:
+        from .data.contact_sheet import preview as draw
+        from .runs.settings import from_words
+
+        draw(checked.dataset, preview, from_words(augment or ["light"]))
+    if as_json:
+        _print_json(checked.as_dict())
+    else:
+        say(in_one_line(checked))
+        if checked.findings:
+            say(as_table(checked))
+        if preview is not None:
+            say(f"Preview {preview}")
+    if checked.errors:
+        raise typer.Exit(2)
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
-    data: Annotated[Path | None, typer.Argument(help="A folder of class folders [what the run held back].")] = None,
+    data: Annotated[Path | None, typer.Argument(help="Labelled images [what the run held back].")] = None,
+    format: Format = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on a folder of images.
@@ -92,7 +158,7 @@ def evaluate(
     """
     from .runs import Run
 
-    measures, problems = Run(run).evaluate(data)
+    measures, problems = Run(run).evaluate(data, format=format)
     if as_json:
         _print_json(measures.as_dict() | {"unreadable": _as_rows(problems)})
         return

@@ -6,16 +6,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ArgumentError
+import numpy as np
+
+from .errors import ArgumentError, ShapeError, choose
 
 COLOR_MODES = {"grayscale": 1, "rgb": 3}
+RESIZES = ("squash", "crop", "letterbox")
+IGNORE = 255  # in a class mask: no class here, neither learned nor measured
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What an image must become for a network: uint8 (height, width, channels), resized by `resize`.
+    """What an image must become for a network: uint8 (height, width, channels), resized by `resize` (bilinear, antialiased).
 
-    "squash" resizes each side on its own (bilinear, antialiased); it is the only policy so far.
+    "squash" resizes each side on its own; "crop" keeps the proportions and cuts the middle out of what is too long;
+    "letterbox" keeps the proportions and all of the picture, with gray beside it.
     """
 
     height: int
@@ -28,8 +33,7 @@ class ImageSpec:
             raise ArgumentError("An image has 1 channel (grayscale) or 3 (rgb)", received=self.channels)
         if self.height < 1 or self.width < 1:
             raise ArgumentError("An image has at least one pixel", received=f"{self.height}x{self.width}")
-        if self.resize != "squash":
-            raise ArgumentError("Unknown resize policy", expected='"squash"', received=repr(self.resize))
+        choose("resize policy", self.resize, RESIZES)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -39,20 +43,91 @@ class ImageSpec:
         return asdict(self)
 
 
+class Boxes:
+    """The objects of one image: boxes `xyxy` in pixels of the upright original image, float64 (n, 4), and class numbers, int64 (n,).
+
+    Pixel i covers i .. i + 1, so the box around the first pixel is (0, 0, 1, 1). A box stands here as its file has it,
+    an impossible one too, which `data.check` names; a class number of -1 is a name or number that is no class. Read-only.
+    """
+
+    def __init__(self, xyxy: Any = (), labels: Any = ()):
+        self.xyxy = np.array(xyxy, np.float64).reshape(-1, 4)
+        self.labels = np.array(labels, np.int64).reshape(-1)
+        if len(self.xyxy) != len(self.labels):
+            raise ShapeError(
+                "Each box has a class number", received=f"{len(self.xyxy)} boxes, {len(self.labels)} numbers"
+            )
+        self.xyxy.setflags(write=False)
+        self.labels.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: Any) -> Boxes:
+        """Some of the boxes, by a mask or numbers."""
+        return Boxes(self.xyxy[chosen], self.labels[chosen])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Boxes):
+            return NotImplemented
+        return np.array_equal(self.xyxy, other.xyxy, equal_nan=True) and np.array_equal(self.labels, other.labels)
+
+    def __hash__(self) -> int:
+        return hash((self.xyxy.tobytes(), self.labels.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Boxes({self.xyxy.tolist()}, {self.labels.tolist()})"
+
+
 @dataclass(frozen=True)
-class Sample:
-    """One image file and the number of its class."""
+class MaskCoding:
+    """How a mask file says classes: `values[i]` stands for class i, those in `ignored` for no class.
+
+    "index" is a gray or palette file's own number (0/255 files have the values (0, 255)); "color" is an RGB file's
+    0xRRGGBB.
+    """
+
+    kind: str
+    values: tuple[int, ...]
+    ignored: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        choose("coding of masks", self.kind, ("index", "color"))
+        if not 1 <= len(self.values) <= IGNORE:
+            raise ArgumentError(f"A mask tells 1 to {IGNORE} classes apart", received=len(self.values))
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The file that gives each pixel of an image its class."""
 
     path: Path
-    label: int
+    coding: MaskCoding
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image file and what is known of it; what its data set does not say is None.
+
+    `label` is the number of its class, `group` what it belongs to with others (a patient, a video), which no split
+    may part, `size` (height, width) what the label file says of the image.
+    """
+
+    path: Path
+    label: int | None = None
+    boxes: Boxes | None = None
+    mask: Mask | None = None
+    group: str | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that cannot be used, and why, as a sentence's end: "is truncated"."""
+    """What is wrong with a file, as a sentence's end ("is truncated"); `data.check` has the `kind`s."""
 
     path: Path
     reason: str
+    kind: str = "unreadable"
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -60,9 +135,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples by split ("train", "validation", "test"), and the names of the classes in the order of their numbers.
+    """Samples by split ("train", "validation", "test"; "all" where none is given), and the classes in the order of their numbers.
 
-    `given` names the splits that the folder itself had; the others were drawn.
+    `given` names the splits that the folder itself had; the others were drawn. `problems` is what the reader could not
+    use: damaged label files, images that are not there.
     """
 
     root: Path
@@ -70,12 +146,22 @@ class Dataset:
     splits: dict[str, tuple[Sample, ...]]
     given: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    task: str = "classify"
+    format: str = "class-folders"
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All samples, split by split."""
+        return tuple(sample for samples in self.splits.values() for sample in samples)
 
     def counts(self, split: str) -> list[int]:
-        """Images of each class in a split."""
+        """Images (or, where there are boxes, boxes) of each class in a split."""
         counts = [0] * len(self.classes)
         for sample in self.splits.get(split, ()):
-            counts[sample.label] += 1
+            labels = [sample.label] if sample.boxes is None else sample.boxes.labels.tolist()
+            for label in labels:
+                if label is not None and label >= 0:
+                    counts[label] += 1
         return counts
 
 

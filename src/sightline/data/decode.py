@@ -1,8 +1,13 @@
-"""One image file -> uint8 pixels (height, width, channels), whatever mode the file has."""
+"""One image file -> uint8 pixels (height, width, channels), whatever mode the file has.
+
+Same file, same spec, same pixels, wherever they are asked for: training, evaluation, prediction.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +15,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DataError
 from ..structures import ImageSpec, Problem
+from .placement import Placement, place
+
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
+PADDING = 114  # the gray beside a letterboxed image, 0..255
 
 
 def decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
     """The image as uint8 of `spec.shape`: turned as its EXIF says, in RGB or grayscale, resized.
 
-    Transparent places become white; 16-bit values are divided by 257. Raises DataError with path and reason for
-    a file that is missing, empty, no image, truncated, damaged or a decompression bomb.
+    Transparent places become white; 16-bit values are divided by 257. A JPEG much larger than needed is decoded at
+    1/2, 1/4 or 1/8 of its size, never below what the spec asks for. Raises DataError with path and reason for a file
+    that is missing, empty, no image, truncated, damaged or a decompression bomb.
     """
-    try:
-        if os.path.getsize(path) == 0:
-            raise DataError(f"{path} is empty (0 bytes)")
-        with Image.open(path) as image:
-            limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice as many
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError
-            return fit(image, spec)
-    except DataError:
-        raise
-    except Exception as error:  # damaged files make decoders raise almost anything
-        raise DataError(f"{path} {_reason(error)}") from error
+    with opened(path) as image:
+        return fit(image, spec)
 
 
 def decode_or_problem(path: Path, spec: ImageSpec) -> np.ndarray | Problem:
@@ -40,14 +40,71 @@ def decode_or_problem(path: Path, spec: ImageSpec) -> np.ndarray | Problem:
         return Problem(path, error.what.removeprefix(str(path)).strip())
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the upright image, from the file's header alone; raises DataError as `decode` does."""
+    with opened(path) as image:
+        return upright_size(image)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """A file's image, not yet decoded; what goes wrong inside is a DataError with path and reason."""
+    try:
+        if os.path.getsize(path) == 0:
+            raise DataError(f"{path} is empty (0 bytes)")
+        with Image.open(path) as image:
+            limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice as many
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError
+            yield image
+    except DataError:
+        raise
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise DataError(f"{path} {_reason(error)}") from error
+
+
 def fit(image: Image.Image, spec: ImageSpec) -> np.ndarray:
     """A Pillow image as uint8 of `spec.shape`."""
+    placement = place(upright_size(image), spec)
+    shrink_while_decoding(image, placement, spec.channels)
     image.load()
     image = in_color(ImageOps.exif_transpose(image), spec.channels)
-    if image.size != (spec.width, spec.height):
-        image = image.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.uint8)
+    pixels = np.asarray(_resized(image, placement, spec), dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) after the EXIF turn."""
+    return (image.width, image.height) if _is_turned(image) else (image.height, image.width)
+
+
+def shrink_while_decoding(image: Image.Image, placement: Placement, channels: int) -> None:
+    """Let a JPEG decoder skip the detail that the resize would average away; other files are as they were."""
+    if image.format != "JPEG":
+        return
+    height, width = placement.least_size
+    needed = (height, width) if _is_turned(image) else (width, height)
+    image.draft("L" if channels == 1 and image.mode != "CMYK" else None, needed)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    except Exception:  # what EXIF says is worth nothing where it is damaged, and exif_transpose ignores it then too
+        return False
+
+
+def _resized(image: Image.Image, placement: Placement, spec: ImageSpec) -> Image.Image:
+    """The image at its place in the spec's frame; it may have been decoded at a fraction of its size."""
+    height, width = placement.inner
+    box = tuple(placement.source_box(image.height, image.width))
+    if image.size != (width, height) or box != (0, 0, width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    if (height, width) == (spec.height, spec.width):
+        return image
+    frame = Image.new(image.mode, (spec.width, spec.height), (PADDING,) * len(image.getbands()))
+    frame.paste(image, (placement.left, placement.top))
+    return frame
 
 
 def in_color(image: Image.Image, channels: int) -> Image.Image:
@@ -77,6 +134,8 @@ def _reason(error: Exception) -> str:
         return "may not be read (permission denied)"
     if isinstance(error, Image.DecompressionBombError):
         return f"is larger than {Image.MAX_IMAGE_PIXELS:,} pixels"
+    if isinstance(error, MemoryError):
+        return "takes more memory than there is"
     if "truncated" in str(error).lower():
         return "is truncated"
     return f"is damaged ({str(error).strip() or type(error).__name__})"

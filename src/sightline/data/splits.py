@@ -1,15 +1,18 @@
-"""Who is trained on and who is held back: seeded, and alike in every class."""
+"""Who is trained on and who is held back: seeded, alike in every class, and nothing that belongs together on two sides."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from ..errors import DataError
 from ..structures import Dataset, Sample
+from .census import Facts
+from .duplicates import clusters, exact_copies, near_copies
 
 VALIDATION_SHARE = 0.15
 TEST_SHARE = 0.15
@@ -18,7 +21,8 @@ TEST_SHARE = 0.15
 def with_splits(dataset: Dataset, seed: int) -> Dataset:
     """The data set with "train", "validation" and, unless the folder chose its splits without one, "test".
 
-    Given splits stay as they are. What is missing is drawn from the training images, stratified and seeded.
+    Given splits stay as they are. What is missing is drawn from the training images, stratified and seeded; samples of
+    one group come to the same side.
     """
     splits = dict(dataset.splits)
     if "all" in splits:
@@ -38,7 +42,7 @@ def with_splits(dataset: Dataset, seed: int) -> Dataset:
     if not ordered["validation"]:
         raise DataError(
             f"{dataset.root} has too few images to hold any back for validation",
-            expected="at least 2 images of some class",
+            expected="at least 2 images of some class that do not belong together",
             received=f"{len(ordered['train'])} images of {len(dataset.classes)} classes",
         )
     return replace(dataset, splits=ordered)
@@ -47,17 +51,56 @@ def with_splits(dataset: Dataset, seed: int) -> Dataset:
 def stratified_split(
     samples: Sequence[Sample], share: float, seed: int
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(kept, held back): of each class about `share` is held back, at least one where the class has two."""
-    by_label: dict[int, list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        by_label[sample.label].append(index)
-    generator = np.random.default_rng(seed)
-    held: set[int] = set()
-    for label in sorted(by_label):
-        indices = by_label[label]
-        count = min(max(1, round(share * len(indices))), len(indices) - 1)
-        held.update(int(i) for i in generator.permutation(indices)[:count])
+    """(kept, held back): of each class about `share` is held back, at least one where the class has two, never all of it.
+
+    The units (single samples, or the samples of one group) are visited in a random order, and one is held back
+    where that brings the held-back counts of the classes nearer to what is wanted. For single samples of one class each
+    that is the exact share of every class; where an image shows several classes, or units are large, it is near it.
+    """
+    own = [_strata(sample) for sample in samples]
+    total: Counter[int] = Counter(stratum for strata in own for stratum in strata)
+    wanted = {stratum: min(max(1, round(share * n)), n - 1) for stratum, n in total.items()}
+    units: dict[str | int, list[int]] = {}
+    for i, sample in enumerate(samples):
+        units.setdefault(i if sample.group is None else sample.group, []).append(i)
+    held: Counter[int] = Counter()
+    chosen: set[int] = set()
+    in_order = list(units.values())
+    for unit in (in_order[number] for number in np.random.default_rng(seed).permutation(len(in_order))):
+        gain = Counter(stratum for i in unit for stratum in own[i])
+        # the squared distance to what is wanted falls by the sum of n * (2 * (wanted - held) - n)
+        nearer = sum(n * (2 * (wanted[s] - held[s]) - n) for s, n in gain.items()) > 0
+        if nearer and all(held[s] + n < total[s] for s, n in gain.items()):
+            chosen.update(unit)
+            held.update(gain)
     return (
-        tuple(s for i, s in enumerate(samples) if i not in held),
-        tuple(s for i, s in enumerate(samples) if i in held),
+        tuple(sample for i, sample in enumerate(samples) if i not in chosen),
+        tuple(sample for i, sample in enumerate(samples) if i in chosen),
     )
+
+
+def with_copies_together(dataset: Dataset, facts: Sequence[Facts]) -> Dataset:
+    """The data set with copies, exact and near, in one group, which is larger where its samples have groups of their own.
+
+    `facts` are those of `dataset.samples`.
+    """
+    samples = dataset.samples
+    by_group: dict[str, list[int]] = {}
+    for i, sample in enumerate(samples):
+        if sample.group is not None:
+            by_group.setdefault(sample.group, []).append(i)
+    belonging = [*exact_copies(facts), *near_copies(facts), *by_group.values()]
+    cluster = clusters(len(samples), belonging)
+    sizes = Counter(cluster)
+    named = iter(
+        replace(sample, group=f"together {number}") if sizes[number] > 1 else sample
+        for sample, number in zip(samples, cluster, strict=True)
+    )
+    return replace(dataset, splits={split: tuple(islice(named, len(own))) for split, own in dataset.splits.items()})
+
+
+def _strata(sample: Sample) -> set[int]:
+    """The classes that a sample shows; -1 where it shows none that is known, so that such samples are a class of their own."""
+    if sample.label is not None:
+        return {sample.label}
+    return set(sample.boxes.labels.tolist()) or {-1} if sample.boxes is not None else {-1}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..console import say
-from ..data.folders import existing_folder
+from ..data.listing import existing_folder
 from ..errors import ArgumentError, DataError, ShapeError, choose, did_you_mean
 from .files import CHANNELS, INTERPOLATIONS, height_and_width, img_to_array, load_img
 from .transforms import random_source

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..callbacks import Callback
 from ..console import say
+from ..data.findings import Check
 from ..errors import RunError
 from ..files import write_text
 from ..structures import Dataset, Sample
@@ -148,18 +149,29 @@ def _processor() -> str:
         return platform.processor()
 
 
-def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """A data set as JSON: which file was in which split, under which class, and what could not be read."""
+def describe_data(dataset: Dataset, data: str, checked: Check) -> dict[str, Any]:
+    """A data set as JSON: which file was in which split, under which class, what could not be read, what the check found.
+
+    `data` is what the run was told to train on, a folder or a file in it.
+    """
     return {
         "root": str(dataset.root.resolve()),
+        "data": str(Path(data).resolve()),
+        "format": dataset.format,
         "classes": list(dataset.classes),
         "given splits": list(dataset.given),
         "splits": {
-            split: [[str(s.path.relative_to(dataset.root)), s.label] for s in samples]
+            split: [[_below(dataset.root, s.path), s.label] for s in samples]
             for split, samples in dataset.splits.items()
         },
         "unreadable": [[str(problem.path), problem.reason] for problem in dataset.problems],
+        "findings": [finding.as_dict() for finding in checked.findings],
     }
+
+
+def _below(root: Path, path: Path) -> str:
+    """A path as it is recorded: below the root where it lies there, otherwise from the top."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path.resolve())
 
 
 def read_recorded(path: Path) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def image_spec(settings: Settings, source: Source) -> ImageSpec:
         height = width = settings.image_size
     if settings.color_mode is not None:
         channels = COLOR_MODES[settings.color_mode]
-    return ImageSpec(height, width, channels)
+    return ImageSpec(height, width, channels, settings.resize)
 
 
 def find_source(model: str) -> Source:

@@ -13,8 +13,9 @@ import torch
 
 from ..console import progress_bar
 from ..data.decode import decode_or_problem
-from ..data.folders import existing_folder, list_images
-from ..data.loader import ImageBatches, Images, read_images
+from ..data.images import Images, read_images
+from ..data.listing import existing_folder, list_images
+from ..data.loader import ImageBatches
 from ..errors import DataError, RunError, choose
 from ..models import Model, load_model
 from ..structures import Dataset, ImageSpec, Prediction, Problem, Sample
@@ -64,31 +65,31 @@ class Run:
         return Measures.from_dict(read_json(self.folder.evaluation))
 
     def evaluate(
-        self, data: str | Path | None = None, *, batch_size: int = 32, workers: int = 2
+        self, data: str | Path | None = None, *, format: str | None = None, batch_size: int = 32, workers: int = 2
     ) -> tuple[Measures, list[Problem]]:
         """Measure on a folder: its test split where it has splits, what the training held back where it is the training's own
         folder, all of it otherwise. Returns the measures and the files that could not be read.
 
         Raises DataError for a folder without images, or with a class that the network does not know.
         """
-        split, samples = self._samples_for(data)
+        split, samples = self._samples_for(data, format)
         images, problems = read_split(split, samples, self.image, workers)
         if not len(images):
             what = f"None of the {len(samples)} images to measure on can be read"
             raise DataError(what, received=str(problems[0]) if problems else None)
         return measure(self.model, self.task, split, images, self.classes, batch_size, workers), problems
 
-    def _samples_for(self, data: str | Path | None) -> tuple[str, tuple[Sample, ...]]:
+    def _samples_for(self, data: str | Path | None, format: str | None) -> tuple[str, tuple[Sample, ...]]:
         if not self.path.is_file():
             self.folder.require(self.folder.best)
         recorded = read_recorded(self.folder.data) if self.folder.data.is_file() else None
-        if recorded and (data is None or Path(data).resolve() == Path(recorded["root"])):
+        if recorded and (data is None or str(Path(data).resolve()) in (recorded["root"], recorded.get("data"))):
             root = existing_folder(recorded["root"])
             split = "test" if recorded["splits"].get("test") else "validation"
             return split, recorded_split(recorded, root, split)
         if data is None:
             raise DataError(f"{self.path} does not say what it was trained on", fix="Name a folder to evaluate on")
-        dataset = self.task.read(data)
+        dataset = self.task.read(data, format)
         split = next(s for s in ("test", "validation", "all", "train") if dataset.splits.get(s))
         return split, self._relabelled(dataset, split)
 
@@ -101,7 +102,9 @@ class Run:
                     f"{dataset.root} has a class {name!r} that the network was not trained on",
                     expected=", ".join(self.classes),
                 )
-        return tuple(replace(s, label=number[dataset.classes[s.label]]) for s in dataset.splits[split])
+        return tuple(
+            s if s.label is None else replace(s, label=number[dataset.classes[s.label]]) for s in dataset.splits[split]
+        )
 
     def predict(
         self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32

@@ -6,15 +6,18 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..data.findings import KINDS
+from ..data.recipes import recipe
+from ..data.sources import FORMATS
 from ..errors import ArgumentError, choose, refuse_unknown
-from ..structures import COLOR_MODES
+from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
 
 
@@ -29,6 +32,12 @@ class Settings:
     batch_size: int = 32
     image_size: int | None = None
     color_mode: str | None = None
+    resize: str = "squash"
+    augment: str | dict[str, Any] = "none"
+    format: str | None = None
+    group_pattern: str | None = None
+    allow: tuple[str, ...] = ()
+    cache: bool = True
     lr: float = 0.001
     device: str = "auto"
     workers: int | None = None
@@ -38,10 +47,15 @@ class Settings:
     exist_ok: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("data", "model", "device", "runs", "name"):
+        for name in ("data", "model", "device", "runs", "name", "group_pattern"):
             _check(name, getattr(self, name), lambda v: isinstance(v, str), "text")
-        _check("exist_ok", self.exist_ok, lambda v: isinstance(v, bool), "true or false")
+        for name in ("exist_ok", "cache"):
+            _check(name, getattr(self, name), lambda v: isinstance(v, bool), "true or false")
         choose("task", self.task, TASKS)
+        choose("resize policy", self.resize, RESIZES)
+        if self.format is not None:
+            choose("format", self.format, FORMATS)
+        self._check_data_settings()
         if self.color_mode is not None:
             choose("color mode", self.color_mode, COLOR_MODES)
         for name in ("epochs", "batch_size", "image_size", "workers"):
@@ -59,6 +73,18 @@ class Settings:
                 expected="up to 100 letters, without a path",
                 received=repr(self.name),
             )
+
+    def _check_data_settings(self) -> None:
+        allow = (self.allow,) if isinstance(self.allow, str) else self.allow
+        _check(
+            "allow", allow, lambda v: isinstance(v, (list, tuple)), "kinds of findings, such as [copies-across-splits]"
+        )
+        object.__setattr__(self, "allow", tuple(choose("kind of finding", kind, KINDS) for kind in allow))
+        if isinstance(self.augment, (list, tuple)):  # the command line's words
+            object.__setattr__(self, "augment", from_words(self.augment))
+        expected = "a preset's name, or a dictionary of a preset and what differs from it"
+        _check("augment", self.augment, lambda v: isinstance(v, (str, dict)), expected)
+        recipe(self.task, self.augment)
 
     @property
     def run_name(self) -> str:
@@ -78,16 +104,47 @@ class Settings:
         return self.workers or os.cpu_count() or 1
 
     def as_yaml(self) -> str:
-        return yaml.safe_dump(asdict(self) | {"name": self.run_name}, sort_keys=False, allow_unicode=True)
+        plain = asdict(self) | {"name": self.run_name, "allow": list(self.allow)}
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
     def command(self) -> str:
         """The command that asks for the same."""
         words = ["sightline", "train", _quoted(self.data)]
         defaults = {field.name: field.default for field in fields(self)}
         for name, value in asdict(self).items():
-            if name not in ("data", "exist_ok") and value != defaults[name]:
-                words += [f"--{name.replace('_', '-')}", _quoted(str(value))]
+            if name in ("data", "exist_ok") or value == defaults[name]:
+                continue
+            flag = f"--{name.replace('_', '-')}"
+            if name == "cache":
+                words.append("--no-cache")
+            else:
+                words += [word for each in _as_words(value) for word in (flag, _quoted(each))]
         return " ".join(words)
+
+
+def from_words(words: Sequence[str]) -> dict[str, Any]:
+    """The command line's way to say an augmentation: a preset's name, and name=value for what differs from it.
+
+    >>> from_words(["light", "rotate=20", "keep_boxes=true"])
+    {'preset': 'light', 'rotate': 20, 'keep_boxes': True}
+    """
+    said: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = str(word).partition("=")
+        if not equals:
+            name, value = "preset", name
+        try:
+            said[name] = value if name == "preset" else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ArgumentError(f"augment: {word!r} is not name=value", expected="such as rotate=20") from error
+    return said
+
+
+def _as_words(value: Any) -> list[str]:
+    """A setting as the values of its flag, which may be given several times."""
+    if isinstance(value, dict):
+        return [str(v) if name == "preset" else f"{name}={v}" for name, v in value.items()]
+    return [str(each) for each in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
 SETTING_NAMES = [field.name for field in fields(Settings)]

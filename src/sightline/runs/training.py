@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,35 @@ import torch
 from .. import optimizers
 from ..callbacks import Callback, LearningRateScheduler, ModelCheckpoint
 from ..console import duration, is_terminal
-from ..data.loader import ImageBatches, Images
-from ..data.splits import with_splits
-from ..errors import DataError
+from ..data.images import Images
+from ..data.loader import ImageBatches
 from ..files import write_text
 from ..models import Model
 from ..plots import draw_curves
 from ..schedules import cosine
-from ..structures import Dataset, ImageSpec, Problem
+from ..structures import Dataset
 from ..tasks import TASKS, Task
 from ..training.ports import ports_of
 from ..training.progress import EpochProgress
 from . import networks
 from .folder import Log, ResultsFile, RunFolder, describe_data, environment, read_results, write_json
-from .run import Run, as_metadata, measure, read_split, resolve_device
+from .preparation import CompleteCache, augmentation, open_images, prepare
+from .run import Run, as_metadata, measure, resolve_device
 from .settings import Settings, resolve
 
 
 def train(data: str | Path | None = None, *, config: str | Path | None = None, **settings: Any) -> Run:
     """Train a network on a folder, measure it on images that it never saw, and write the run.
 
-    `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, lr, device, workers, seed,
-    name, exist_ok, runs, task); `config` is a YAML file of the same, which a flag overrides. Returns the `Run`.
+    `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
+    group_pattern, allow, cache, lr, device, workers, seed, name, exist_ok, runs, task); `config` is a YAML file of the same, which a flag overrides. Returns the `Run`.
     Raises SightlineError, before anything is written, for settings or data that cannot be used.
     """
     chosen = resolve(data, settings, config)
     task = TASKS[chosen.task]()
     source = networks.find_source(chosen.model)
-    dataset = with_splits(task.read(chosen.data), chosen.seed)
+    dataset = task.read(chosen.data, chosen.format, chosen.group_pattern)
+    augmentation(chosen)  # what is wrong with it is said before anything is read
     device = resolve_device(chosen.device)
     spec = networks.image_spec(chosen, source)
     torch.manual_seed(chosen.seed)
@@ -49,53 +50,19 @@ def train(data: str | Path | None = None, *, config: str | Path | None = None, *
     folder.require_free(chosen.exist_ok)
     log = Log(folder.log)
     log(f"Run {folder.path}")
-    images, dataset = _read_splits(dataset, spec, chosen, log)
+    dataset, checked = prepare(dataset, chosen, log)
     folder.begin()
     log.start()
     write_text(folder.config, chosen.as_yaml())
     write_json(folder.environment, environment(str(device)))
-    write_json(folder.data, describe_data(dataset))
+    write_json(folder.data, describe_data(dataset, chosen.data, checked))
+    images = open_images(dataset, spec, chosen, log)
     _fit(model, task, dataset, images, chosen, folder, log)
     run = Run(folder.path)
     _measure(run, task, images, chosen, log)
     log(f"Report {run.report()}")
     log(f"Run {folder.path}")
     return run
-
-
-def _read_splits(dataset: Dataset, spec: ImageSpec, settings: Settings, log: Log) -> tuple[dict[str, Images], Dataset]:
-    """Decode every image once; what cannot be read is named, left out and remembered."""
-    images: dict[str, Images] = {}
-    problems: list[Problem] = []
-    for split, samples in dataset.splits.items():
-        images[split], unread = read_split(split, samples, spec, settings.thread_count)
-        problems += unread
-    dataset = replace(
-        dataset,
-        splits=dataset.splits | {split: read.samples for split, read in images.items()},
-        problems=tuple(problems),
-    )
-    _tell_data(dataset, log)
-    missing = [dataset.classes[i] for i, count in enumerate(dataset.counts("train")) if count == 0]
-    if missing or not dataset.splits["validation"]:
-        what = (
-            f"no image of the class {missing[0]!r} can be read"
-            if missing
-            else "no image held back for validation can be read"
-        )
-        raise DataError(f"{dataset.root}: {what}", received=str(problems[0]) if problems else None)
-    return images, dataset
-
-
-def _tell_data(dataset: Dataset, log: Log) -> None:
-    counts = ", ".join(f"{split} {len(samples)}" for split, samples in dataset.splits.items())
-    drawn = [split for split in dataset.splits if split not in dataset.given]
-    how = f" ({', '.join(drawn)} drawn from it)" if dataset.given and drawn else "" if dataset.given else " (drawn)"
-    log(f"Data {dataset.root}: {len(dataset.classes)} classes; {counts}{how}")
-    for problem in dataset.problems[:10]:
-        log(f"  left out: {problem}")
-    if len(dataset.problems) > 10:
-        log(f"  left out: {len(dataset.problems) - 10} more, listed in data.json")
 
 
 def _fit(
@@ -109,16 +76,21 @@ def _fit(
 ) -> None:
     classes = len(dataset.classes)
     model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
-    model.compile(optimizers.Adam(settings.lr), task.loss, metrics=task.metrics(classes))
+    shares = images["train"].augmentation.mixes_labels
+    model.compile(optimizers.Adam(settings.lr), task.loss(shares), metrics=task.metrics(classes, shares))
     workers = settings.thread_count
-    train_batches = ImageBatches(images["train"], ports_of(model), settings.batch_size, workers, seed=settings.seed)
-    validation = ImageBatches(images["validation"], ports_of(model), settings.batch_size, workers)
+    batches = partial(
+        ImageBatches, ports=ports_of(model), batch_size=settings.batch_size, workers=workers,
+        shares_of=classes if shares else None,
+    )  # fmt: skip
+    train_batches, validation = batches(images["train"], seed=settings.seed), batches(images["validation"])
     log(f"Model {settings.model}: {model.count_params():,} parameters, images {images['train'].spec.shape}")
     keep: list[Callback] = [
         LearningRateScheduler(cosine(settings.lr, settings.epochs)),
         ModelCheckpoint(as_literal(folder.best), monitor=task.best, save_best_only=True),
         ModelCheckpoint(as_literal(folder.last)),
         ResultsFile(folder.results),
+        CompleteCache(images, workers, log),
     ]
     began = time.monotonic()
     steps = train_batches.steps

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.sources import read
 from ..metrics import Metric
 from ..structures import Dataset, Prediction
 
@@ -53,15 +54,18 @@ class Task(abc.ABC):
     """One kind of question asked of an image."""
 
     name: str
-    loss: str
     best: str  # the logged name that chooses the best epoch
 
-    @abc.abstractmethod
-    def read(self, folder: str | Path) -> Dataset:
-        """The labelled images of a folder."""
+    def read(self, data: str | Path, format: str | None = None, group_pattern: str | None = None) -> Dataset:
+        """The labelled images of a folder, in any format that has this task's labels."""
+        return read(data, self.name, format, group_pattern=group_pattern)
 
     @abc.abstractmethod
-    def metrics(self, classes: int) -> list[Metric]:
+    def loss(self, shares: bool) -> str:
+        """The name of the loss; with `shares` targets are shares of the classes, and not class numbers."""
+
+    @abc.abstractmethod
+    def metrics(self, classes: int, shares: bool) -> list[Metric]:
         """What is watched in training."""
 
     @abc.abstractmethod

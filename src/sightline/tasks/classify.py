@@ -8,34 +8,38 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.folders import read_class_folders
 from ..metrics import (
+    CategoricalAccuracy,
     Metric,
     SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
     sparse_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
     wilson_interval,
 )
 from ..plots import draw_confusion
-from ..structures import Dataset, Prediction
+from ..structures import Prediction
 from .base import Headline, Measures, Task
 
 
 class Classify(Task):
-    """Targets are class numbers, the head is a softmax over the classes."""
+    """Targets are class numbers, or shares of the classes; the head is a softmax over the classes."""
 
     name = "classify"
-    loss = "sparse_categorical_crossentropy"
     best = "val_accuracy"
 
-    def read(self, folder: str | Path) -> Dataset:
-        return read_class_folders(folder)
+    def loss(self, shares: bool) -> str:
+        return "categorical_crossentropy" if shares else "sparse_categorical_crossentropy"
 
-    def metrics(self, classes: int) -> list[Metric]:
+    def metrics(self, classes: int, shares: bool) -> list[Metric]:
         k = top_k(classes)
-        accuracy = SparseCategoricalAccuracy(name="accuracy")
-        return [accuracy] + ([SparseTopKCategoricalAccuracy(k, name=f"top_{k}_accuracy")] if k else [])
+        accuracy, top = (
+            (CategoricalAccuracy, TopKCategoricalAccuracy)
+            if shares
+            else (SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy)
+        )
+        return [accuracy(name="accuracy")] + ([top(k, name=f"top_{k}_accuracy")] if k else [])
 
     def measure(self, split: str, answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Measures:
         n = len(targets)

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from ..errors import DataError
-from ..structures import Dataset, Sample
+from ...errors import DataError
+from ...structures import Dataset, Sample
+from ..listing import (
+    IMAGE_SUFFIXES,
+    SPLITS,
+    existing_folder,
+    is_image_name,
+    list_files,
+    list_images,
+    split_of,
+    subfolders,
+)
+from .base import Format, copy_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-}
+STRUCTURE = {
+    "images", "image", "imgs", "img", "jpegimages", "masks", "mask", "labels", "annotations",
+    "segmentationclass", "segmentationobject", "imagesets",
+}  # fmt: skip  # folders of other formats, never classes unless the format is forced
+
+
+def seen(root: Path) -> str | None:
+    """Evidence: at least two folders with images that could be classes, or such folders in a training folder."""
+    if not root.is_dir():
+        return None
+    inside = _folders(root)
+    training = next((child for child in inside if split_of(child.name) == "train"), None)
+    for at, place in ((_folders(training) if training else [], training), (inside, root)):
+        names = [child.name for child in at if has_image(child)]
+        if len(names) >= 2 and not {name.lower() for name in names} & STRUCTURE:
+            return f"{len(names)} class folders in {place}"
+    return None
 
 
 def read_class_folders(folder: str | Path) -> Dataset:
@@ -50,7 +67,7 @@ def _split_folders(root: Path, inside: list[Path]) -> dict[str, Path]:
     """The folders of the splits; empty where the folders are classes ("train" may be one). Raises DataError where both could be."""
     found: dict[str, Path] = {}
     for child in inside:
-        split = SPLIT_NAMES.get(child.name.lower())
+        split = split_of(child.name)
         if split in found:
             raise DataError(
                 f"{root} has two folders for the {split} split, {found[split].name} and {child.name}",
@@ -60,7 +77,7 @@ def _split_folders(root: Path, inside: list[Path]) -> dict[str, Path]:
             found[split] = child
     if "train" not in found:
         return {}
-    others = [child.name for child in inside if child not in found.values() and list_images(child)]
+    others = [child.name for child in inside if child not in found.values() and has_image(child)]
     if len(found) == 1 and others:
         return {}
     if others:
@@ -71,43 +88,17 @@ def _split_folders(root: Path, inside: list[Path]) -> dict[str, Path]:
     return found
 
 
-def existing_folder(folder: str | Path) -> Path:
-    root = Path(folder)
-    if not root.exists():
-        raise DataError(f"There is no folder {root}", fix="Check the path")
-    if not root.is_dir():
-        raise DataError(f"{root} is a file", expected="a folder of class folders")
-    return root
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__"))
-
-
 def _holds_runs(folder: Path) -> bool:
     """Whether this is the folder of runs that an earlier training left beside the classes."""
     return next(folder.glob("*/*/weights/*.sightline"), None) is not None
 
 
 def _folders(root: Path) -> list[Path]:
-    try:
-        children = sorted(root.iterdir())
-    except OSError as error:
-        raise DataError(f"{root} cannot be read ({error.strerror})") from error
-    return [c for c in children if c.is_dir() and not _is_hidden(c.name) and not _holds_runs(c)]
+    return [child for child in subfolders(root) if not _holds_runs(child)]
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, in order."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [Path(place, name) for name in names if is_image_name(name)]
-    return sorted(found)
-
-
-def is_image_name(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+def has_image(folder: Path) -> bool:
+    return next(list_files(folder, IMAGE_SUFFIXES), None) is not None
 
 
 def _require_classes(root: Path, classes: list[str], inside: list[Path]) -> None:
@@ -122,3 +113,19 @@ def _require_classes(root: Path, classes: list[str], inside: list[Path]) -> None
         raise DataError(f"{root} holds nothing to train on", expected=expected, received=received)
     if len(classes) == 1:
         raise DataError(f"{root} holds one class only, {classes[0]!r}", expected=expected)
+
+
+def write(dataset: Dataset, folder: Path) -> None:
+    """`<split>/<class>/<image>`; the splits only where there are some. Raises DataError for images without a class."""
+    for split, samples in dataset.splits.items():
+        for sample in samples:
+            if sample.label is None:
+                raise DataError(f"{sample.path} has no class", expected="a data set for the task classify")
+            at = (folder / split if split in SPLITS else folder) / dataset.classes[sample.label]
+            copy_image(sample.path, at)
+
+
+FORMAT = Format(
+    "class-folders", ("classify",), "class folders: DIR/<class>/*.jpg or DIR/train/<class>/*.jpg",
+    seen, lambda path, task: read_class_folders(path), write,
+)  # fmt: skip

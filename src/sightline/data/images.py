@@ -1,0 +1,134 @@
+"""The samples of a split as a network sees them: each file is decoded once, and changed at random in training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..structures import IGNORE, Boxes, ImageSpec, Problem, Sample
+from .augment import Example
+from .cache import PixelCache, in_memory
+from .decode import decode, decode_or_problem, image_size
+from .mask_files import read_mask
+from .mix import augmented
+from .placement import Placement, place
+from .recipes import Augmentation
+from .warp import corners_of, visible, warp_mask
+
+MEMORY_SHARE = 0.25  # of the machine's free memory that decoded images may take
+MIN_VISIBLE = 0.25  # of a box's area, where a resize policy cuts some of the image away
+
+
+class Images:
+    """Samples and where their pixels are kept; sample i is `cache`'s sample `first` + i.
+
+    With `augmentation` what epoch e shows of sample i depends on (`seed`, e, i) only.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], spec: ImageSpec, cache: PixelCache, first: int = 0, *,
+        augmentation: Augmentation | None = None, seed: int = 0,
+    ):  # fmt: skip
+        self.samples, self.spec, self.cache, self.first = tuple(samples), spec, cache, first
+        self.augmentation, self._seed = augmentation or Augmentation(), seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def at(self, index: int, epoch: int) -> Example:
+        """Sample `index` as this epoch shows it."""
+        if self.augmentation.changes_nothing:
+            return self.load(index)
+        return augmented(self.load, index, len(self), self.augmentation, self._seed, epoch)
+
+    def load(self, index: int) -> Example:
+        """Sample `index` as it is, decoded and resized. Raises DataError where its file has become unreadable."""
+        sample = self.samples[index]
+        row = self.cache.get(self.first + index)
+        if row is None:
+            row = decode_row(sample, self.spec)
+            self.cache.put(self.first + index, row)
+        height, width, channels = self.spec.shape
+        count = height * width * channels
+        return Example(
+            row[:count].reshape(height, width, channels),
+            () if sample.label is None else ((sample.label, 1.0),),
+            None if sample.boxes is None else _placed_boxes(sample, sample.boxes, self.spec),
+            None if sample.mask is None else row[count:].reshape(height, width),
+        )
+
+
+def row_bytes(spec: ImageSpec, masks: bool) -> int:
+    """What a sample takes in a cache: its pixels, and a byte a pixel for its mask."""
+    return spec.height * spec.width * (spec.channels + masks)
+
+
+def decode_row(sample: Sample, spec: ImageSpec) -> np.ndarray:
+    """A sample's pixels, and its mask where it has one, as the bytes of a cache row."""
+    pixels = decode(sample.path, spec).reshape(-1)
+    if sample.mask is None:
+        return pixels
+    classes, _ = read_mask(sample.mask)
+    return np.concatenate([pixels, placed_mask(classes, spec).reshape(-1)])
+
+
+def placed_mask(classes: np.ndarray, spec: ImageSpec) -> np.ndarray:
+    """A mask (height, width) as its image is resized, by nearest neighbour; IGNORE beside a letterboxed one."""
+    placement = place((classes.shape[0], classes.shape[1]), spec)
+    mask = warp_mask(classes, _from_frame(placement), (spec.height, spec.width), fill=IGNORE)
+    rows, columns = np.arange(spec.height)[:, None], np.arange(spec.width)
+    inside = (rows >= placement.top) & (rows < placement.top + placement.inner[0])
+    inside = inside & (columns >= placement.left) & (columns < placement.left + placement.inner[1])
+    return np.where(inside, mask, np.uint8(IGNORE))
+
+
+def _from_frame(placement: Placement) -> np.ndarray:
+    """The matrix (2, 3) from a place of the frame to one of the image."""
+    across, down = placement.scale
+    left, top = placement.crop[:2]
+    return np.array([[1 / across, 0, left - placement.left / across], [0, 1 / down, top - placement.top / down]])
+
+
+def _placed_boxes(sample: Sample, boxes: Boxes, spec: ImageSpec) -> Boxes:
+    size = sample.size or image_size(sample.path)
+    return visible(boxes, corners_of(place(size, spec).to_frame(boxes.xyxy)), (spec.height, spec.width), MIN_VISIBLE)
+
+
+def read_images(
+    samples: Sequence[Sample], spec: ImageSpec, workers: int, *, advance: Callable[[], None] = lambda: None
+) -> tuple[Images, list[Problem]]:
+    """Decode every image now: (the readable ones, in memory where they fit, and what is wrong with the others)."""
+    cache = in_memory(samples, row_bytes(spec, masks=False), int(MEMORY_SHARE * free_memory()))
+    good: list[int] = []
+    problems: list[Problem] = []
+
+    def one(index: int) -> Problem | None:
+        image = decode_or_problem(samples[index].path, spec)
+        if isinstance(image, Problem):
+            return image
+        cache.put(index, image.reshape(-1))
+        return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        for index, problem in enumerate(pool.map(one, range(len(samples)))):
+            advance()
+            if problem is None:
+                good.append(index)
+            else:
+                problems.append(problem)
+    return Images([samples[i] for i in good], spec, cache.chosen(good)), problems
+
+
+def free_memory() -> int:
+    """Bytes of memory that are available now, as the system says."""
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

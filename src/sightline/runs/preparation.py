@@ -1,0 +1,116 @@
+"""From a folder to images that can be trusted: read, looked at, checked, split, and with a place for their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from ..callbacks import Callback
+from ..data import cache
+from ..data.cache import PixelCache, in_memory, on_disk
+from ..data.checks import check, stop_on_errors, usable
+from ..data.findings import KINDS, Check
+from ..data.images import MEMORY_SHARE, Images, free_memory, row_bytes
+from ..data.recipes import Augmentation, recipe
+from ..data.splits import with_copies_together, with_splits
+from ..data.survey import survey
+from ..errors import DataError
+from ..structures import Dataset, ImageSpec
+from .settings import Settings
+
+Say = Callable[[str], None]
+
+
+def prepare(dataset: Dataset, settings: Settings, say: Say) -> tuple[Dataset, Check]:
+    """The data set of a run, checked and split, without what cannot be used; and what the check found.
+
+    Raises DataError for findings that stop a run, and where too little is left.
+    """
+    facts = survey(dataset, settings.thread_count, use_cache=settings.cache)
+    checked = check(dataset, facts)
+    stop_on_errors(checked, settings.allow)
+    left = usable(with_copies_together(dataset, facts), facts)
+    left = replace(
+        left, problems=tuple(p for f in checked.findings if KINDS[f.kind].left_out == "the image" for p in f.problems)
+    )
+    _require_enough(left)
+    split = with_splits(left, settings.seed)
+    _tell(split, checked, say)
+    return split, checked
+
+
+def _require_enough(dataset: Dataset) -> None:
+    """Raise DataError where a class, or a split that the folder has, is there but cannot be read."""
+    reason = str(dataset.problems[0]) if dataset.problems else None
+    if dataset.task == "classify":
+        training = dataset.counts("train" if "train" in dataset.splits else "all")
+        for name, count in zip(dataset.classes, training, strict=True):
+            if count == 0:
+                raise DataError(f"{dataset.root}: no image of the class {name!r} can be read", received=reason)
+    if dataset.problems and "validation" in dataset.given and not dataset.splits["validation"]:
+        raise DataError(f"{dataset.root}: no image held back for validation can be read", received=reason)
+
+
+def _tell(dataset: Dataset, checked: Check, say: Say) -> None:
+    counts = ", ".join(f"{split} {len(samples)}" for split, samples in dataset.splits.items())
+    drawn = [split for split in dataset.splits if split not in dataset.given]
+    how = f" ({', '.join(drawn)} drawn from it)" if dataset.given and drawn else "" if dataset.given else " (drawn)"
+    say(f"Data {dataset.root}: {dataset.format}, {len(dataset.classes)} classes; {counts}{how}")
+    for problem in dataset.problems[:10]:
+        say(f"  left out: {problem}")
+    if len(dataset.problems) > 10:
+        say(f"  left out: {len(dataset.problems) - 10} more, listed in data.json")
+    for finding in checked.findings:
+        if finding.severity != "info" and KINDS[finding.kind].left_out != "the image":
+            more = f" and {finding.count - 1} more" if finding.count > 1 else ""
+            say(f"  {finding.severity}: {finding.kind}, {finding.problems[0]}{more}")
+
+
+def open_images(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say) -> dict[str, Images]:
+    """The images of each split, on one cache; the training's are augmented as the settings say."""
+    kept = _open_cache(dataset, spec, settings, say)
+    images, first = {}, 0
+    for split, samples in dataset.splits.items():
+        changes = augmentation(settings) if split == "train" else None
+        images[split] = Images(samples, spec, kept, first, augmentation=changes, seed=settings.seed)
+        first += len(samples)
+    return images
+
+
+def augmentation(settings: Settings) -> Augmentation:
+    return recipe(settings.task, settings.augment)
+
+
+def _open_cache(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say) -> PixelCache:
+    samples = dataset.samples
+    size = row_bytes(spec, masks=any(sample.mask is not None for sample in samples))
+    if settings.cache:
+        try:
+            return on_disk(cache.default_folder(), dataset.root, samples, repr(spec), size)
+        except OSError as error:
+            say(f"  no cache on disk: {cache.default_folder()} cannot be written ({error.strerror or error})")
+    return in_memory(samples, size, int(MEMORY_SHARE * free_memory()))
+
+
+class CompleteCache(Callback):
+    """After the first epoch decodes what no batch has asked for (the test images), and makes the cache whole."""
+
+    def __init__(self, images: dict[str, Images], workers: int, say: Say):
+        self.images, self.workers, self.say = images, workers, say
+        self._cache = next(iter(images.values())).cache
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        if epoch:
+            return
+        missing = set(self._cache.missing)
+        asked = [(own, i) for own in self.images.values() for i in range(len(own)) if own.first + i in missing]
+        try:
+            with ThreadPoolExecutor(self.workers) as pool:
+                list(pool.map(lambda each: each[0].load(each[1]), asked))
+            self._cache.seal()
+        except (DataError, OSError) as error:
+            self.say(f"  the cache is not kept: {error}")
+
+    def on_train_end(self, logs: object = None) -> None:
+        self._cache.close()
