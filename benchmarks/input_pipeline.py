@@ -57,7 +57,9 @@ def sightline(folder: str, cached: bool = True) -> dict[str, Any]:
     looked = time.perf_counter() - began
     dataset = type(dataset)(dataset.root, dataset.classes, {"train": dataset.splits["train"]}, ("train",))
     images = open_images(dataset, ImageSpec(SIZE, SIZE, 3), settings, print)
-    batches = ImageBatches(images["train"], Ports({"pixels": Input((SIZE, SIZE, 3))}, ("answer",)), BATCH, WORKERS, seed=0)
+    batches = ImageBatches(
+        images["train"], Ports({"pixels": Input((SIZE, SIZE, 3))}, ("answer",)), BATCH, WORKERS, seed=0
+    )
     finish = CompleteCache(images, WORKERS, print)
 
     def epoch(number: int) -> Iterator[int]:
@@ -182,24 +184,34 @@ def measure(name: str, folder: str) -> dict[str, Any]:
 
 def main(folder: str, rounds: int) -> None:
     print(f"{_processor()}, {WORKERS} cores, Python {platform.python_version()}, n = {rounds} rounds")
-    print(", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pillow", "numpy", "keras", "tensorflow-cpu")))
+    print(
+        ", ".join(
+            f"{name} {version(name)}" for name in ("torch", "torchvision", "pillow", "numpy", "keras", "tensorflow-cpu")
+        )
+    )
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
         for name in CONTENDERS:
             found[name].append(measure(name, folder))
     medians = {
-        name: [statistics.median(each["speeds"][epoch] for each in rows) for epoch in range(EPOCHS)] for name, rows in found.items()
+        name: [statistics.median(each["speeds"][epoch] for each in rows) for epoch in range(EPOCHS)]
+        for name, rows in found.items()
     }
     print(f"{'images a second, epoch':28}" + "".join(f"{epoch + 1:9}" for epoch in range(EPOCHS)))
     for name, speeds in medians.items():
         print(f"{name:28}" + "".join(f"{speed:9.0f}" for speed in speeds))
     best = [max(speeds[epoch] for name, speeds in medians.items() if name != "Sightline") for epoch in range(EPOCHS)]
-    print(f"{'ratio to the best other':28}" + "".join(f"{own / other:9.2f}" for own, other in zip(medians["Sightline"], best, strict=True)))
+    print(
+        f"{'ratio to the best other':28}"
+        + "".join(f"{own / other:9.2f}" for own, other in zip(medians["Sightline"], best, strict=True))
+    )
     look = statistics.median(each["look"] for each in found["Sightline"])
     print(f"Sightline's look at every file before (once, then kept): {look:.1f} s")
     told = measure("training", folder)
     for number, (whole, waited) in enumerate(zip(told["epochs"], told["waited for training batches"], strict=True)):
-        print(f"training, epoch {number + 1}: {whole:.1f} s, of which waiting for input {waited:.1f} s ({waited / whole:.1%})")
+        print(
+            f"training, epoch {number + 1}: {whole:.1f} s, of which waiting for input {waited:.1f} s ({waited / whole:.1%})"
+        )
 
 
 def _processor() -> str:

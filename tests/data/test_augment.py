@@ -167,7 +167,9 @@ def test_light_is_added_along_the_principal_components():
 @pytest.mark.parametrize("task", PRESETS)
 def test_every_preset_gives_pictures_of_the_same_kind(task, name, channels):
     def load(index: int) -> Example:
-        return Example(noise(H, W, channels, seed=index), ((index % 3, 1.0),), Boxes([[10, 10, 50, 40]], [1]), noise(H, W) % 3)
+        return Example(
+            noise(H, W, channels, seed=index), ((index % 3, 1.0),), Boxes([[10, 10, 50, 40]], [1]), noise(H, W) % 3
+        )
 
     for index in range(6):
         answer = augmented(load, index, 6, recipe(task, name), 0, 0)
@@ -199,7 +201,9 @@ def test_draws_depend_on_seed_epoch_and_index_only():
 
 
 def test_draws_stay_in_their_ranges():
-    ranges = Augmentation(rotate=20, zoom=0.2, brightness=0.3, contrast=0.2, saturation=0.1, hue=0.1, flip_horizontal=0.5)
+    ranges = Augmentation(
+        rotate=20, zoom=0.2, brightness=0.3, contrast=0.2, saturation=0.1, hue=0.1, flip_horizontal=0.5
+    )
     mirrored = 0
     for index in range(500):
         draws = draw(ranges, (H, W), generator(0, 0, index))
@@ -251,7 +255,10 @@ def test_a_localized_object_is_never_lost():
 
 
 def test_mixup_blends_pictures_and_labels():
-    first, second = Example(np.full((4, 4, 3), 200, np.uint8), ((1, 1.0),)), Example(np.zeros((4, 4, 3), np.uint8), ((0, 1.0),))
+    first, second = (
+        Example(np.full((4, 4, 3), 200, np.uint8), ((1, 1.0),)),
+        Example(np.zeros((4, 4, 3), np.uint8), ((0, 1.0),)),
+    )
     answer = mixup(first, second, 0.75)
     assert np.unique(answer.pixels).tolist() == [150]
     assert answer.labels == ((0, 0.25), (1, 0.75))
@@ -259,7 +266,10 @@ def test_mixup_blends_pictures_and_labels():
 
 
 def test_cutmix_labels_by_the_area_that_is_really_there():
-    black, white = Example(np.zeros((H, W, 3), np.uint8), ((0, 1.0),)), Example(np.full((H, W, 3), 255, np.uint8), ((1, 1.0),))
+    black, white = (
+        Example(np.zeros((H, W, 3), np.uint8), ((0, 1.0),)),
+        Example(np.full((H, W, 3), 255, np.uint8), ((1, 1.0),)),
+    )
     black = Example(black.pixels, black.labels, mask=np.zeros((H, W), np.uint8))
     white = Example(white.pixels, white.labels, mask=np.ones((H, W), np.uint8))
     for i in range(20):

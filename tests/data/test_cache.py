@@ -44,7 +44,9 @@ def filled(samples: list[Sample], folder: Path) -> cache.PixelCache:
 
 def test_the_second_run_decodes_nothing(tmp_path, monkeypatch):
     samples = photos(tmp_path / "photos")
-    cold = [example.pixels.copy() for example in map(Images(samples, SPEC, filled(samples, tmp_path / "c")).load, range(12))]
+    cold = [
+        example.pixels.copy() for example in map(Images(samples, SPEC, filled(samples, tmp_path / "c")).load, range(12))
+    ]
     kept = opened(samples, tmp_path / "c")
     assert kept.missing == []
     monkeypatch.setattr("sightline.data.images.decode", lambda *_: pytest.fail("decoded again"))

@@ -48,7 +48,10 @@ def kinds(checked) -> dict[str, int]:
 
 def boxed(root: Path, boxes: list, labels: list[int], size=None, task: str = "detect") -> Dataset:
     sample = Sample(saved(root / "a.png", picture(0, (100, 200))), boxes=Boxes(boxes, labels), size=size)
-    others = [Sample(saved(root / f"{i}.png", picture(i + 1, (100, 200))), boxes=Boxes([[10, 10, 50, 50]] * 0)) for i in range(3)]
+    others = [
+        Sample(saved(root / f"{i}.png", picture(i + 1, (100, 200))), boxes=Boxes([[10, 10, 50, 50]] * 0))
+        for i in range(3)
+    ]
     return Dataset(root, ("x",), {"all": (sample, *others)}, task=task, format="coco")
 
 
@@ -293,7 +296,11 @@ def test_near_copies_are_those_of_brute_force():
     assert {tuple(pair) for pair in sure} <= set(found) <= {tuple(pair) for pair in maybe}
 
 
-@given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.lists(st.integers(0, n - 1), min_size=1, max_size=4)))))
+@given(
+    st.integers(1, 30).flatmap(
+        lambda n: st.tuples(st.just(n), st.lists(st.lists(st.integers(0, n - 1), min_size=1, max_size=4)))
+    )
+)
 def test_clusters_are_connected_components(case):
     count, groups = case
     found = clusters(count, groups)
@@ -313,7 +320,10 @@ def test_clusters_are_connected_components(case):
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8)), min_size=10, max_size=150), st.integers(0, 1000))
 @settings(max_examples=80)
 def test_a_group_is_never_parted(rows, seed):
-    samples = [Sample(Path(f"{i}.png"), label, group=None if group > 6 else f"g{group}") for i, (label, group) in enumerate(rows)]
+    samples = [
+        Sample(Path(f"{i}.png"), label, group=None if group > 6 else f"g{group}")
+        for i, (label, group) in enumerate(rows)
+    ]
     kept, held = stratified_split(samples, 0.2, seed)
     assert sorted([*kept, *held], key=lambda s: s.path) == sorted(samples, key=lambda s: s.path)
     assert not {s.group for s in kept} & {s.group for s in held} - {None}
@@ -383,7 +393,9 @@ def test_the_command(run, tmp_path):
     code, out, _ = run("check", tmp_path / "data")
     assert code == 0
     assert "class-folders, classify, 2 classes; test 24, train 40; nothing wrong" in out
-    (tmp_path / "data" / "test" / "cat" / "c.png").write_bytes((tmp_path / "data" / "train" / "cat" / "cat0.png").read_bytes())
+    (tmp_path / "data" / "test" / "cat" / "c.png").write_bytes(
+        (tmp_path / "data" / "train" / "cat" / "cat0.png").read_bytes()
+    )
     code, out, _ = run("check", tmp_path / "data", "--preview", tmp_path / "sheet.png")
     assert code == 2
     assert "error     copies-across-splits      1" in out
@@ -398,7 +410,9 @@ def test_the_command(run, tmp_path):
     assert "copies-across-splits" in err
     assert not (tmp_path / "runs").exists()
     words = ("--allow", "copies-across-splits", "--augment", "light", "--augment", "rotate=20", "--resize", "letterbox")
-    code, out, err = run("train", tmp_path / "data", "--image-size", "16", "--epochs", "1", "--runs", tmp_path / "runs", *words)
+    code, out, err = run(
+        "train", tmp_path / "data", "--image-size", "16", "--epochs", "1", "--runs", tmp_path / "runs", *words
+    )
     assert (code, err) == (0, "")
     page = (tmp_path / "runs/classify/data-small_cnn/report.html").read_text()
     assert "the same picture in two splits" in page
@@ -455,7 +469,13 @@ def test_a_training_with_shares_of_classes_and_a_warm_cache(tmp_path, monkeypatc
     weights = []
     for name, kept in (("cold", True), ("warm", True), ("none", False)):
         run = sl.train(
-            tmp_path / "data", image_size=16, epochs=2, augment="strong", name=name, cache=kept, runs=str(tmp_path / "runs")
+            tmp_path / "data",
+            image_size=16,
+            epochs=2,
+            augment="strong",
+            name=name,
+            cache=kept,
+            runs=str(tmp_path / "runs"),
         )
         weights.append((run.path / "weights" / "last.sightline").read_bytes())
     assert weights[0] == weights[1] == weights[2]

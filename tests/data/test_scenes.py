@@ -17,17 +17,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from sightline.data import scenes as room
+import sightline.data.scene_files as files_room
+import sightline.data.scenes as room
+from sightline.data.grounds import textured_ground
 from sightline.data.mask_files import read_mask
-from sightline.data.scenes import (
-    CLASSES,
-    MASK_CLASSES,
-    TASK_FORMATS,
-    Scene,
-    real_digits,
-    scenes,
-    write_scenes,
-)
+from sightline.data.scene_files import TASK_FORMATS, write_scenes
+from sightline.data.scenes import CLASSES, MASK_CLASSES, Scene, make_scenes, real_digits
 from sightline.data.sources import FORMATS, read, recognise
 from sightline.errors import ArgumentError, DataError
 from sightline.structures import Dataset, Sample
@@ -74,7 +69,7 @@ def check_exact(scene: Scene, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_boxes_and_masks_are_exact(split):
     counts = set()
-    for scene in scenes(80, split=split, seed=3):
+    for scene in make_scenes(80, split=split, seed=3):
         check_exact(scene, (128, 128))
         counts.add(len(scene.boxes))
     assert counts == {1, 2, 3, 4}
@@ -83,19 +78,19 @@ def test_boxes_and_masks_are_exact(split):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(24, 150), st.integers(24, 150), st.integers(1, 12), st.integers(0, 12), st.integers(0, 2**40))
 def test_boxes_and_masks_are_exact_at_any_size(height, width, fewest, more, seed):
-    for scene in scenes(2, (height, width), digits=(fewest, fewest + more), seed=seed):
+    for scene in make_scenes(2, (height, width), digits=(fewest, fewest + more), seed=seed):
         check_exact(scene, (height, width))
         assert len(scene.boxes) <= fewest + more
 
 
 def test_a_large_scene():
-    (scene,) = scenes(1, (700, 1000), digits=(3, 3))
+    (scene,) = make_scenes(1, (700, 1000), digits=(3, 3))
     check_exact(scene, (700, 1000))
     assert len(scene.boxes) == 3
 
 
 def test_more_digits_than_find_room_are_fewer_and_end():
-    (scene,) = scenes(1, (24, 24), digits=(1000, 1000))
+    (scene,) = make_scenes(1, (24, 24), digits=(1000, 1000))
     check_exact(scene, (24, 24))
     assert len(scene.boxes) < 10
 
@@ -103,24 +98,24 @@ def test_more_digits_than_find_room_are_fewer_and_end():
 @pytest.mark.parametrize("size", [(24, 24), (40, 200), (128, 128)])
 def test_a_lone_digit_is_one_and_larger_than_digits_among_others(size):
     lone, among = (
-        [np.ptp(scene.boxes.xyxy.reshape(-1, 2, 2), axis=1).max() for scene in scenes(60, size, digits=digits)]
+        [np.ptp(scene.boxes.xyxy.reshape(-1, 2, 2), axis=1).max() for scene in make_scenes(60, size, digits=digits)]
         for digits in ((1, 1), (1, 2))
     )
-    assert all(len(scene.boxes) == 1 for scene in scenes(60, size, digits=(1, 1)))
+    assert all(len(scene.boxes) == 1 for scene in make_scenes(60, size, digits=(1, 1)))
     assert max(lone) <= min(size)
     assert np.mean(lone) > 1.1 * np.mean(among)
 
 
 def test_ten_scenes_in_a_row_show_ten_classes():
     for split in SPLITS:
-        labels = [int(scene.boxes.labels[0]) for scene in scenes(40, (24, 24), digits=(1, 1), split=split)]
+        labels = [int(scene.boxes.labels[0]) for scene in make_scenes(40, (24, 24), digits=(1, 1), split=split)]
         assert [sorted(labels[i : i + 10]) for i in range(0, 40, 10)] == [list(range(10))] * 4
         assert labels[:10] != labels[10:20]
 
 
 def test_digits_stand_out_from_the_ground_beside_them():
     contrasts = []
-    for scene in scenes(100):
+    for scene in make_scenes(100):
         light = scene.image @ np.array([0.299, 0.587, 0.114])
         for left, top, right, bottom in scene.boxes.xyxy.astype(int):
             there = scene.mask[top:bottom, left:right] > 0
@@ -138,9 +133,9 @@ def test_turning_cuts_nothing_off_a_digit():
 
 
 def test_grounds_vary():
-    means = np.array([room._ground(np.random.default_rng(i), (64, 64)).mean((1, 2)) for i in range(100)])
+    means = np.array([textured_ground(np.random.default_rng(i), (64, 64)).mean((1, 2)) for i in range(100)])
     assert (np.ptp(means, axis=0) > 0.5).all()
-    assert np.array([room._ground(np.random.default_rng(i), (64, 64)).std() for i in range(100)]).min() > 0.01
+    assert np.array([textured_ground(np.random.default_rng(i), (64, 64)).std() for i in range(100)]).min() > 0.01
 
 
 # --- no leak, and learnable ------------------------------------------------------------------------------------
@@ -161,7 +156,7 @@ def test_the_scenes_of_a_split_show_its_own_digits_only(monkeypatch):
     seen = {}
     for split in SPLITS:
         shown.clear()
-        list(scenes(200, (32, 32), split=split))
+        list(make_scenes(200, (32, 32), split=split))
         seen[split] = set(shown)
         own = {ink.tobytes() for inks in room._inks(split) for ink in inks}
         assert len(seen[split]) > 100
@@ -172,7 +167,7 @@ def test_the_scenes_of_a_split_show_its_own_digits_only(monkeypatch):
 def crops(n: int, split: str) -> tuple[np.ndarray, np.ndarray]:
     """What is in the boxes, 8x8 by difference from the ground, from the images alone."""
     rows, labels = [], []
-    for scene in scenes(n, (64, 64), split=split, seed=5):
+    for scene in make_scenes(n, (64, 64), split=split, seed=5):
         gray = Image.fromarray(scene.image).convert("L")
         for box, label in zip(scene.boxes.xyxy.astype(int).tolist(), scene.boxes.labels, strict=True):
             values = np.asarray(gray.crop(box).resize((8, 8), Image.Resampling.BOX), np.float64)
@@ -191,30 +186,30 @@ def test_what_is_in_the_boxes_can_be_learned():
 
 
 def test_a_scene_depends_on_its_seed_split_and_number_only():
-    ten = list(scenes(10, (32, 32), seed=7))
-    assert digest(list(scenes(4, (32, 32), seed=7))) == digest(ten[:4])
-    assert digest(list(scenes(10, (32, 32), seed=7))) == digest(ten)
+    ten = list(make_scenes(10, (32, 32), seed=7))
+    assert digest(list(make_scenes(4, (32, 32), seed=7))) == digest(ten[:4])
+    assert digest(list(make_scenes(10, (32, 32), seed=7))) == digest(ten)
     others = [{"seed": 8}, {"seed": 7, "split": "test"}, {"seed": 7, "split": "validation"}]
-    digests = {digest(ten), *(digest(list(scenes(10, (32, 32), **other))) for other in others)}
+    digests = {digest(ten), *(digest(list(make_scenes(10, (32, 32), **other))) for other in others)}
     assert len(digests) == 4
     assert len({scene.image.tobytes() for scene in ten}) == 10
 
 
 def test_splits_do_not_share_their_grounds():
-    for one, other in zip(scenes(5, split="train"), scenes(5, split="test"), strict=True):
+    for one, other in zip(make_scenes(5, split="train"), make_scenes(5, split="test"), strict=True):
         ground = (one.mask == 0) & (other.mask == 0)
         assert (one.image != other.image).any(2)[ground].mean() > 0.9
 
 
 def test_another_process_draws_the_same():
     code = (
-        "from sightline.data.scenes import scenes; from hashlib import sha256;"
+        "from sightline.data.scenes import make_scenes; from hashlib import sha256;"
         "print(sha256(b''.join(s.image.tobytes() + s.mask.tobytes() + repr(s.boxes).encode()"
-        " for s in scenes(6, (48, 64), seed=11, split='test'))).hexdigest())"
+        " for s in make_scenes(6, (48, 64), seed=11, split='test'))).hexdigest())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == digest(list(scenes(6, (48, 64), seed=11, split="test")))
+    assert done.stdout.strip() == digest(list(make_scenes(6, (48, 64), seed=11, split="test")))
 
 
 # --- files -----------------------------------------------------------------------------------------------------
@@ -222,7 +217,7 @@ def test_another_process_draws_the_same():
 
 def expected(task: str, split: str, n: int, size: tuple[int, int]) -> list[Scene]:
     digits = (1, 1) if task in ("classify", "localize") else (1, 4)
-    return list(scenes(n, size, digits=digits, seed=2, split=split))
+    return list(make_scenes(n, size, digits=digits, seed=2, split=split))
 
 
 def by_number(dataset: Dataset, split: str) -> list[Sample]:
@@ -337,7 +332,7 @@ def test_writing_that_was_interrupted_never_looks_complete(tmp_path, monkeypatch
 
     arguments = ("detect", {"train": 3, "test": 2})
     with monkeypatch.context() as patch:
-        patch.setattr(room.os, "rename", killed)
+        patch.setattr(files_room.os, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             write_scenes(tmp_path / "made", *arguments, size=(24, 24))
     assert len(made) == moves
@@ -352,7 +347,7 @@ def test_writing_that_was_interrupted_never_looks_complete(tmp_path, monkeypatch
 
 def test_a_process_that_was_killed_leaves_a_folder_that_can_be_written(tmp_path):
     code = (
-        "import os, sys; from sightline.data import scenes as room;"
+        "import os, sys; import sightline.data.scene_files as room;"
         "room.write_text = lambda *_: os._exit(9);"
         "room.write_scenes(sys.argv[1], 'classify', {'train': 10}, size=(24, 24))"
     )
@@ -371,7 +366,7 @@ def test_a_process_that_comes_second_replaces_nothing(tmp_path, monkeypatch):
         (tmp_path / "images").mkdir()
         (tmp_path / "images" / "theirs.png").write_bytes(b"1")
 
-    patched = room.replace(FORMATS["yolo"], write=write_while_another_does)
+    patched = files_room.replace(FORMATS["yolo"], write=write_while_another_does)
     monkeypatch.setitem(FORMATS, "yolo", patched)
     with pytest.raises(DataError, match="cannot be written"):
         write_scenes(tmp_path, "detect", {"train": 2}, format="yolo", size=(24, 24))
@@ -392,7 +387,7 @@ def test_a_process_that_comes_second_replaces_nothing(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_scenes_refuses_what_is_out_of_range_at_once(arguments):
     with pytest.raises(ArgumentError):
-        scenes(**{"n": 1, **arguments})
+        make_scenes(**{"n": 1, **arguments})
 
 
 @pytest.mark.parametrize(

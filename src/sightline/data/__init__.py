@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from .contact_sheet import preview as preview
     from .findings import Check as Check
     from .recipes import Augmentation as Augmentation
+    from .scene_files import write_scenes as write_scenes
     from .scenes import make_scenes as make_scenes
-    from .scenes import write_scenes as write_scenes
     from .sources import read as read
     from .sources import write as write
     from .splits import with_splits as with_splits
@@ -25,7 +25,7 @@ _NAMES = {
     "read": "sources",
     "with_splits": "splits",
     "write": "sources",
-    "write_scenes": "scenes",
+    "write_scenes": "scene_files",
 }
 
 __all__ = [*_NAMES]

@@ -144,7 +144,9 @@ def read_facts(path: Path) -> dict[bytes, Facts]:
             zip(rows["keys"], rows["sizes"].tolist(), rows["mask_sizes"].tolist(), strict=True)
         ):
             problem, mask_problem, unknown = notes.get(str(i), (None, None, ()))
-            mask = Facts(None, None, None, problem, tuple(mask_size) if mask_size[0] else None, tuple(unknown), mask_problem)
+            mask = Facts(
+                None, None, None, problem, tuple(mask_size) if mask_size[0] else None, tuple(unknown), mask_problem
+            )
             seen = replace(mask, size=tuple(size), digest=rows["digests"][i].tobytes(), thumbnail=rows["thumbnails"][i])
             facts[key.tobytes()] = seen if problem is None else mask
         return facts

@@ -40,7 +40,7 @@ class Pixels:
     def colors(self) -> np.ndarray:
         """(height, width) of 0xRRGGBB; grays of more than 8 bits have none and become negative."""
         if self.palette is not None:
-            return as_colors(self.palette)[self.values]
+            return as_colors(self.palette).take(self.values)
         if self.values.ndim == 3:
             return as_colors(self.values)
         gray = self.values.astype(np.int64)
@@ -49,8 +49,9 @@ class Pixels:
 
 def as_colors(rgb: np.ndarray) -> np.ndarray:
     """(..., 3) uint8 RGB as (...) int32 of 0xRRGGBB."""
-    wide = rgb.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    blue_first = np.zeros((*rgb.shape[:-1], 4), np.uint8)
+    blue_first[..., :3] = rgb[..., ::-1]
+    return blue_first.view("<i4")[..., 0]
 
 
 def as_text(color: int) -> str:
@@ -129,13 +130,13 @@ def _classes(values: np.ndarray, coding: MaskCoding) -> np.ndarray:
         table = np.full(int(bounds.max) + 1, IGNORE, np.uint8)
         for value, number in codes:
             table[value] = number
-        return table[values]
+        return table.take(values)
     known = np.array([value for value, _ in sorted(codes)], values.dtype)
     numbers = np.array([number for _, number in sorted(codes)] + [IGNORE], np.uint8)
     at = np.searchsorted(known, values)
     missed = known[np.minimum(at, len(known) - 1)] != values if len(known) else np.ones(values.shape, bool)
     at[missed] = len(known)
-    return numbers[at]
+    return numbers.take(at)
 
 
 def write_mask(classes: np.ndarray, path: str | Path, coding: str = "index") -> Path:

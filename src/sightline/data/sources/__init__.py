@@ -12,8 +12,7 @@ from . import class_folders, coco, masks, table, voc, yolo
 from .base import Format
 
 FORMATS: dict[str, Format] = {
-    each.name: each
-    for each in (class_folders.FORMAT, table.FORMAT, coco.FORMAT, voc.FORMAT, yolo.FORMAT, masks.FORMAT)
+    each.name: each for each in (class_folders.FORMAT, table.FORMAT, coco.FORMAT, voc.FORMAT, yolo.FORMAT, masks.FORMAT)
 }
 TASKS = ("classify", "localize", "detect", "segment")
 
@@ -88,7 +87,10 @@ def only_classes(dataset: Dataset, classes: list[str]) -> Dataset:
     """The data set with boxes of some classes only, numbered in the order given."""
     if dataset.task != "detect":
         raise ArgumentError("Only boxes are chosen by class", received=f"{dataset.root}, for the task {dataset.task}")
-    numbers = {dataset.classes.index(choose(f"class of {dataset.root}", name, dataset.classes)): i for i, name in enumerate(classes)}
+    numbers = {
+        dataset.classes.index(choose(f"class of {dataset.root}", name, dataset.classes)): i
+        for i, name in enumerate(classes)
+    }
 
     def chosen(sample: Sample) -> Sample:
         boxes = sample.boxes
@@ -137,5 +139,7 @@ def with_groups(dataset: Dataset, pattern: str) -> Dataset:
     splits = {split: tuple(map(grouped, samples)) for split, samples in dataset.splits.items()}
     if not any(sample.group is not None for samples in splits.values() for sample in samples):
         first = dataset.samples[0].path.name if dataset.samples else None
-        raise ArgumentError(f"The group pattern {pattern!r} matches no path below {dataset.root}", received=f"paths such as {first}")
+        raise ArgumentError(
+            f"The group pattern {pattern!r} matches no path below {dataset.root}", received=f"paths such as {first}"
+        )
     return replace(dataset, splits=splits)

@@ -67,7 +67,7 @@ class _Content:
 def seen(root: Path) -> str | None:
     """Evidence: JSON files that begin as COCO's do; at most 64 KB of each are read."""
     paths = [path for path in _candidates(root) if _begins_as_coco(path)]
-    return f"{len(paths)} COCO files, the first {paths[0]}" if paths else None
+    return f"COCO files: {len(paths)}, the first {paths[0]}" if paths else None
 
 
 def read(root: Path, task: str) -> Dataset:
@@ -115,8 +115,13 @@ def _candidates(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     folders = [f for f in subfolders(root) if f.name.lower() in LABEL_FOLDERS or folder_split(f.name)]
-    paths = [path for folder in (root, *folders) for path in sorted(folder.glob("*.json"))[:MOST_FILES]]
+    paths = [path for folder in (root, *folders) for path in sorted(folder.glob("*.json"), key=_likely)[:MOST_FILES]]
     return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+
+
+def _likely(path: Path) -> tuple[bool, str]:
+    """Sorts names that say that the file is for many images before others."""
+    return re.search("coco|instances|annotations|labels", path.name) is None and not name_split(path.stem), path.name
 
 
 def _begins_as_coco(path: Path) -> bool:

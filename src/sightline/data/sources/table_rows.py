@@ -127,7 +127,7 @@ def entries(table: Table, split: str | None, task: str) -> tuple[list[Entry], li
     found: list[Entry] = []
     problems: list[Problem] = []
     missing: dict[str, int] = {}
-    locate = _locator(table.path.parent)
+    locate, absolute = _locator(table.path.parent), cache(os.path.abspath)
     for line, cells in _rows(table):
         try:
             texts = _texts(table, cells)
@@ -137,7 +137,7 @@ def entries(table: Table, split: str | None, task: str) -> tuple[list[Entry], li
                 missing.setdefault(texts["path"], line)
                 continue
             mask = locate(texts["mask"]) if task == "segment" and "mask" in texts else None
-            size, key = _size(table, cells), os.path.abspath(image)
+            size, key = _size(table, cells), absolute(image)
             found.append(
                 Entry(table.path, line, image, key, texts.get("split"), texts.get("group"), size, *label, mask=mask)
             )
@@ -201,7 +201,7 @@ def _box(table: Table, cells: Sequence[str]) -> tuple[float, ...] | None:
     texts = [cells[at].strip() for at in places]
     if not any(texts):
         return None
-    first, second, third, fourth = (_number(table, at, text) for at, text in zip(places, texts, strict=True))
+    first, second, third, fourth = [_number(table, at, text) for at, text in zip(places, texts, strict=True)]
     if "corners" in table.columns:
         return first, second, third, fourth
     return first, second, first + third, second + fourth
@@ -231,10 +231,10 @@ def _locator(folder: Path) -> Callable[[str], Path | None]:
 
     @cache
     def locate(name: str) -> Path | None:
-        for text in dict.fromkeys((name, name.replace("\\", "/"))):
-            for place in (folder, folder / "images"):
-                if os.path.isfile(path := place / text):
-                    return path
+        for text in {name: None, name.replace("\\", "/"): None}:
+            for place in (str(folder), str(folder / "images")):
+                if os.path.isfile(path := os.path.join(place, text)):
+                    return Path(path)
         return None
 
     return locate
@@ -244,7 +244,7 @@ def _with_splits(found: list[Entry], split: str | None) -> tuple[list[Entry], li
     """The splits' names for what the column says; a column without any such name (numbers of folds) says nothing."""
     names = {row.split: split_of(row.split) for row in found if row.split is not None}
     if not any(names.values()):
-        return [replace(row, split=split) for row in found], []
+        return [row if row.split == split else replace(row, split=split) for row in found], []
     kept: list[Entry] = []
     problems: list[Problem] = []
     for row in found:

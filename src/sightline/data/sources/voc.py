@@ -54,7 +54,7 @@ def seen(root: Path) -> str | None:
         return None
     paths = sorted(list_files(root, (".xml",)))
     if any(_begins_as_voc(path) for path in paths[:LOOKED_AT]):
-        return f"{len(paths)} XML files, the first {paths[0]}"
+        return f"XML files: {len(paths)}, the first {paths[0]}"
     return None
 
 

@@ -85,7 +85,7 @@ def seen(root: Path) -> str | None:
     texts = [path for path in list_files(root, (".txt",)) if os.path.splitext(path)[0] in images or _in_labels(path)]
     texts.sort()
     if any(_begins_with_row(path) for path in texts[:LOOKED_AT]):
-        return f"{len(texts)} label files, the first {texts[0]}"
+        return f"YOLO label files: {len(texts)}, the first {texts[0]}"
     return None
 
 
