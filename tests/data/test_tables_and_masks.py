@@ -335,11 +335,11 @@ def test_the_same_stem_comes_before_an_ending(tmp_path):
     lay(
         tmp_path,
         ("images/a.png", 5),
-        ("images/a_mask.png", 5),
+        ("images/a-mask.png", 5),
         ("masks/a.png", row(0, 1)),
-        ("masks/a_mask.png", row(0, 1)),
+        ("masks/a-mask.png", row(0, 1)),
     )
-    assert pairs(masks.read(tmp_path, "segment")) == [("a.png", "a.png"), ("a_mask.png", "a_mask.png")]
+    assert pairs(masks.read(tmp_path, "segment")) == [("a-mask.png", "a-mask.png"), ("a.png", "a.png")]
 
 
 @pytest.mark.parametrize(

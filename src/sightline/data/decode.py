@@ -5,6 +5,7 @@ Same file, same spec, same pixels, wherever they are asked for: training, evalua
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,10 +89,18 @@ def shrink_while_decoding(image: Image.Image, placement: Placement, channels: in
 
 
 def _is_turned(image: Image.Image) -> bool:
+    if image.format == "PNG" and not _may_say_orientation(image.filename):  # type: ignore[attr-defined]
+        return False
     try:
         return image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
     except Exception:  # what EXIF says is worth nothing where it is damaged, and exif_transpose ignores it then too
         return False
+
+
+def _may_say_orientation(path: str) -> bool:
+    """Whether a PNG file has a chunk, wherever it stands, that could hold an orientation: Pillow decodes all pixels to know."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(mark) >= 0 for mark in (b"eXIf", b"Raw profile type", b"com.adobe.xmp"))
 
 
 def _resized(image: Image.Image, placement: Placement, spec: ImageSpec) -> Image.Image:

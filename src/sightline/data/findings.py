@@ -9,7 +9,7 @@ from typing import Any
 from ..structures import Dataset, Problem
 
 SEVERITIES = ("error", "warning", "info")
-EXAMPLES = 5  # of each kind that are shown
+EXAMPLES = 5  # of each kind that a run keeps
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,12 @@ class Finding:
     def count(self) -> int:
         return len(self.problems)
 
-    @property
-    def examples(self) -> tuple[Problem, ...]:
-        return self.problems[:EXAMPLES]
-
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, most: int | None = EXAMPLES) -> dict[str, Any]:
+        """As JSON has it, with the first `most` problems as [path, reason]; None for all."""
         kind = KINDS[self.kind]
         return {
             "kind": self.kind, "severity": kind.severity, "count": self.count, "meaning": kind.meaning, "fix": kind.fix,
-            "examples": [[str(problem.path), problem.reason] for problem in self.examples],
+            "examples": [[str(problem.path), problem.reason] for problem in self.problems[:most]],
         }  # fmt: skip
 
 
@@ -106,7 +103,7 @@ class Check:
             "root": str(data.root), "format": data.format, "task": data.task, "classes": list(data.classes),
             "splits": {split: len(samples) for split, samples in data.splits.items()},
             "given splits": list(data.given),
-            "findings": [finding.as_dict() for finding in self.findings],
+            "findings": [finding.as_dict(None) for finding in self.findings],
         }  # fmt: skip
 
 

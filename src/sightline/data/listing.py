@@ -130,7 +130,7 @@ def assemble(
     """A data set from samples with their splits: None in all of them is one split, "all".
 
     Where some have a split, those without one are in no list, so they are left out and named. Raises DataError where
-    there is no sample at all, or none to train on.
+    there is no sample at all.
     """
     by_split: dict[str | None, list[Sample]] = defaultdict(list)
     for split, sample in rows:
@@ -142,7 +142,5 @@ def assemble(
     if not by_split:
         first = f"; the first: {problems[0]}" if problems else ""
         raise DataError(f"{root} holds no labelled image", received=f"{len(problems)} files that cannot be used{first}")
-    if given and "train" not in given:
-        raise DataError(f"{root} has no training images", received=f"splits {', '.join(given)}")
     splits = {split: tuple(by_split[split]) for split in given} if given else {"all": tuple(by_split[None])}
     return Dataset(root, tuple(classes), splits, given, tuple(problems), task, format)

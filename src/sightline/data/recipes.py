@@ -96,7 +96,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "detect": {
         "none": {},
         "light": {"flip_horizontal": 0.5, "shift": 0.1, "zoom": 0.15, **_LIGHT_COLORS},
-        "strong": {"flip_horizontal": 0.5, "shift": 0.1, "zoom": 0.5, "mosaic": 0.5, **_STRONG_COLORS},
+        "strong": {"flip_horizontal": 0.5, "shift": 0.1, "zoom": 0.3, "mosaic": 0.5, **_STRONG_COLORS},
     },
     "segment": {
         "none": {},

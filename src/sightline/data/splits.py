@@ -25,6 +25,8 @@ def with_splits(dataset: Dataset, seed: int) -> Dataset:
     one group come to the same side.
     """
     splits = dict(dataset.splits)
+    if not splits.get("all") and not splits.get("train"):
+        raise DataError(f"{dataset.root} has no images to train on", received=f"the splits {', '.join(splits) or 'none'}")
     if "all" in splits:
         rest, splits["test"] = stratified_split(splits.pop("all"), TEST_SHARE, seed)
         share = VALIDATION_SHARE / (1 - TEST_SHARE)

@@ -45,7 +45,7 @@ def as_table(checked: Check) -> Any:
 def _examples(checked: Check, finding: Finding) -> list[str]:
     root = checked.dataset.root
     lines = []
-    for problem in finding.examples[:3]:
+    for problem in finding.problems[:3]:
         path = problem.path.relative_to(root) if problem.path.is_relative_to(root) else problem.path
         lines.append(f"  {problem.reason}" if problem.path == root else f"  {path}: {problem.reason}")
     return lines

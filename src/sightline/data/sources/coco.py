@@ -30,7 +30,7 @@ from ..listing import (
     subfolders,
 )
 from .base import Format
-from .voc import (
+from .boxes import (
     NOT_TEXT,
     SPLIT_FOLDERS,
     bounds,

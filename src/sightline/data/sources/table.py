@@ -35,9 +35,12 @@ def seen(root: Path) -> str | None:
 
 
 def _candidates(root: Path) -> list[Table]:
-    """The tables at a path, itself or in the folder. Raises nothing: what is no table is none."""
+    """The tables at a path, itself or in the folder. Raises DataError for a folder that cannot be read; what is no table is none."""
     if root.is_dir():
-        paths = sorted(path for path in root.iterdir() if _is_table(path))
+        try:
+            paths = sorted(path for path in root.iterdir() if _is_table(path))
+        except OSError as error:
+            raise DataError(f"{root} cannot be read ({error.strerror})") from error
     else:
         paths = [root] if root.suffix.lower() in TABLE_SUFFIXES else []
     return [table for path in paths if (table := table_at(path)) is not None]

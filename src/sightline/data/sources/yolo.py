@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -18,7 +17,6 @@ from ...structures import Boxes, Dataset, Problem, Sample
 from ..decode import image_size
 from ..listing import (
     IMAGE_SUFFIXES,
-    SPLIT_NAMES,
     assemble,
     damaged,
     existing_folder,
@@ -30,14 +28,13 @@ from ..listing import (
     split_lists,
 )
 from .base import Format
-from .voc import (
+from .boxes import (
     LIMIT,
     LOOKED_AT,
     NOT_TEXT,
     SPLIT_FOLDERS,
     bounds,
     boxes_to_write,
-    class_name,
     classes_to_write,
     copy_under_own_stem,
     finite_number,
@@ -45,26 +42,12 @@ from .voc import (
     way,
     way_split,
 )
+from .yolo_config import Config, config_path, read_config
 
 ABOUT = "YOLO: DIR/data.yaml, or DIR/images/train/*.jpg with DIR/labels/train/*.txt"
-CONFIG_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-CONFIG_LIMIT = 2**20  # bytes
-CONFIG_DEPTH = 20
 MOST_CLASSES = 100_000  # a larger number is no class, so that a damaged row makes no list of a billion classes
-CONFIG_KEY = re.compile(r"""^["'{\s]*(names|train|val)["']?\s*:""", re.MULTILINE)
 ROW = re.compile(rb"\s*\d+(\s+[-+]?[\d.]+([eE][-+]?\d+)?){4}(\s|\Z)")
 OTHER_TEXTS = re.compile(r"(classes|labels|train|valid|val|test|notes|requirements)\.txt|readme.*", re.IGNORECASE)
-Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # each value a text: no numbers, dates, merges or objects
-
-
-@dataclass(frozen=True)
-class _Config:
-    """A data.yaml: where it lies, the folders that its paths may start from, class names by number, its paths by split."""
-
-    path: Path
-    bases: list[Path]
-    names: dict[int, str] | None
-    entries: dict[str, list[str]]
 
 
 @dataclass
@@ -78,7 +61,7 @@ class _Found:
 
 def seen(root: Path) -> str | None:
     """Evidence: a data.yaml, or text files of which one of the first holds a row, with images beside or in labels/."""
-    config = _config_path(root)
+    config = config_path(root)
     if config is not None or not root.is_dir():
         return None if config is None else str(config)
     images = {os.path.splitext(path)[0] for path in list_files(root, IMAGE_SUFFIXES)}
@@ -97,8 +80,8 @@ def read(root: Path, task: str) -> Dataset:
     without boxes, as YOLO has it; where other images of its split have one it is a problem of kind "label-missing" too, and
     stays. One with a row that cannot be understood is left out. Raises DataError where nothing can be read.
     """
-    config_path = _config_path(root)
-    config = None if config_path is None else _config(config_path)
+    said = config_path(root)
+    config = None if said is None else read_config(said)
     base = existing_folder(root) if config is None else config.bases[0]
     found = _of_config(config) if config is not None and config.entries else _of_folder(base)
     if not found.labels:
@@ -123,80 +106,10 @@ def _numbered(sample: Sample, numbers: dict[int, int]) -> Sample:
     return replace(sample, boxes=Boxes(boxes.xyxy, [numbers.get(label, -1) for label in boxes.labels.tolist()]))
 
 
-# --- data.yaml -------------------------------------------------------------------------------------------------
-
-
-def _config_path(root: Path) -> Path | None:
-    if root.is_file():
-        return root if root.suffix.lower() in (".yaml", ".yml") else None
-    return next((path for name in CONFIG_NAMES if (path := root / name).is_file() and _begins_as_config(path)), None)
-
-
-def _begins_as_config(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return CONFIG_KEY.search(file.read(2**16).decode(errors="replace")) is not None
-    except OSError:  # reading it will say why
-        return True
-
-
-def _config(path: Path) -> _Config:
-    """Raises DataError with path and reason. `path` counts where such a folder exists; data.yaml's own folder always."""
-    document = _document(path)
-    if not isinstance(document, dict):
-        raise DataError(f"{path} is no mapping", expected="names, train and val")
-    bases = [Path(os.path.normpath(path.parent))]
-    start = document.get("path")
-    if isinstance(start, str) and start and "\0" not in start and (path.parent / start).is_dir():
-        bases.insert(0, Path(os.path.normpath(path.parent / start)))
-    entries: dict[str, list[str]] = defaultdict(list)
-    for key, split in SPLIT_NAMES.items():
-        value = document.get(key) or []
-        texts = value if isinstance(value, list) else [value]
-        if not all(isinstance(text, str) for text in texts):
-            raise DataError(
-                f"{path} has in {key} what is no path", expected="a folder, a list of folders, or a .txt file"
-            )
-        entries[split] += [text for text in texts if text]
-    return _Config(
-        path, bases, _names(path, document.get("names")), {s: texts for s, texts in entries.items() if texts}
-    )
-
-
-def _document(path: Path) -> Any:
-    """Texts, lists and mappings. Nesting is counted first: the loader for it is recursive C, which deep nesting overruns."""
-    text, depth = read_text(path, limit=CONFIG_LIMIT), 0
-    try:
-        for event in yaml.parse(text, Loader=Loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > CONFIG_DEPTH:
-                raise DataError(f"{path} is nested too deeply")
-        return yaml.load(text, Loader=Loader)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} is no YAML ({reason})") from error
-
-
-def _names(path: Path, names: object) -> dict[int, str] | None:
-    """Class names by number from a list or a mapping; None where there are none."""
-    if not names:
-        return None
-    pairs = list(names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else [])
-    found: dict[int, str] = {}
-    for number, value in pairs:
-        name = class_name(value)
-        if name is None or not re.fullmatch(r"\d{1,5}", str(number), re.ASCII) or int(number) in found:
-            raise DataError(f"{path} has in names an entry {str(number)[:40]!r} that is no class's number or no name")
-        found[int(number)] = name
-    if not found:
-        raise DataError(f"{path} has names that are no list", expected="names: [cat, dog], or numbers with names")
-    return found
-
-
 # --- images and their label files ------------------------------------------------------------------------------
 
 
-def _of_config(config: _Config) -> _Found:
+def _of_config(config: Config) -> _Found:
     found, folders, taken = _Found(), _LabelFolders(), set()
     for split, entries in config.entries.items():
         again = 0
@@ -212,7 +125,7 @@ def _of_config(config: _Config) -> _Found:
     return found
 
 
-def _entry(entry: str, config: _Config, problems: list[Problem]) -> Iterator[str]:
+def _entry(entry: str, config: Config, problems: list[Problem]) -> Iterator[str]:
     """The images of a path in data.yaml; what is not there goes to the problems.
 
     "../train/images" is tried without its dots too: a much used exporter writes it so for folders beside data.yaml.
@@ -234,7 +147,7 @@ def _entry(entry: str, config: _Config, problems: list[Problem]) -> Iterator[str
         yield from _listed_images(Path(at), config, problems)
 
 
-def _listed_images(path: Path, config: _Config, problems: list[Problem]) -> Iterator[str]:
+def _listed_images(path: Path, config: Config, problems: list[Problem]) -> Iterator[str]:
     try:
         lines = [line.strip() for line in read_text(path).splitlines()]
     except DataError as error:
