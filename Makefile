@@ -19,8 +19,12 @@ test: $(TESTABLE) lint  ## lint, type-check, run the tests
 test-all: $(TESTABLE) lint  ## the slow proofs too
 	$(PYTEST) -m "slow or not slow"
 
-bench: $(INSTALLED)  ## the benchmarks
+bench: $(INSTALLED)  ## the benchmarks; PHOTOS=folder with train/<class>/*.jpg adds that of the input
 	$(BIN)/python benchmarks/start_up.py
+ifdef PHOTOS
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/input_pipeline.py $(PHOTOS)
+endif
 
 lint: $(TESTABLE)
 	$(BIN)/ruff format --check .

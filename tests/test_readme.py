@@ -11,6 +11,9 @@ from PIL import Image
 
 import sightline as sl
 from sightline.cli import main
+from sightline.data.recipes import PRESETS
+from sightline.data.sources import FORMATS
+from sightline.structures import RESIZES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -50,6 +53,22 @@ def test_python(folder, capsys):
     for name in ("digits.sightline", "signs.keras", "signs.weights.h5"):
         assert (folder / name).is_file()
     assert scope["kernel"].shape == (3, 3, 1, 16)
+
+
+def test_python_of_the_page_on_data(folder, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    listings = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(listings) == 1
+    exec(compile(listings[0], "docs/data.md", "exec"), {})
+    assert "detect yolo {'train': 40, 'validation': 10}" in capsys.readouterr().out
+    assert (folder / "sheet.png").is_file()
+    assert sl.data.read(folder / "as-coco").counts("train") == sl.data.read(folder / "scenes").counts("train")
+
+
+def test_the_page_on_data_names_every_format_and_preset():
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    for word in (*FORMATS, *PRESETS["classify"], *RESIZES):
+        assert f"{word}" in page, word
 
 
 def test_python_of_the_page_on_keras(capsys):

@@ -36,7 +36,9 @@ main()
 
 def run_check(folder: Path, *words: str) -> tuple[int, dict]:
     """`sightline check` in a process of its own, of bounded memory and time."""
-    done = subprocess.run([sys.executable, "-c", CHECK, str(folder), *words], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, str(folder), *words], capture_output=True, text=True, timeout=200
+    )
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     assert done.returncode in (0, 2), (done.returncode, done.stderr[-2000:])
     return done.returncode, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
@@ -87,7 +89,12 @@ def bombs() -> dict[str, bytes]:
     gif, bmp = bytearray(encoded("GIF", 1)), bytearray(encoded("BMP", 1))
     gif[6:10] = struct.pack("<HH", 65535, 65535)
     bmp[18:26] = struct.pack("<ii", 60000, 60000)
-    return {"size.png": png, "text.png": small[:33] + chunk + small[33:], "size.gif": bytes(gif), "size.bmp": bytes(bmp)}
+    return {
+        "size.png": png,
+        "text.png": small[:33] + chunk + small[33:],
+        "size.gif": bytes(gif),
+        "size.bmp": bytes(bmp),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +187,16 @@ def test_no_file_is_touched_and_loops_of_links_end(tmp_path):
 
 
 def test_names_of_every_kind(tmp_path):
-    names = ["Ein Bild.PNG", "写真.png", "a,b;c.png", "'quoted\".png", "-rf.png", "# no comment.png", "%41.png", "x" * 200 + ".png"]
+    names = [
+        "Ein Bild.PNG",
+        "写真.png",
+        "a,b;c.png",
+        "'quoted\".png",
+        "-rf.png",
+        "# no comment.png",
+        "%41.png",
+        "x" * 200 + ".png",
+    ]
     for folder in ("große Äpfel", "$HOME"):
         (tmp_path / folder).mkdir()
         for i, name in enumerate(names):

@@ -14,7 +14,7 @@ import numpy as np
 from ..structures import IGNORE, Boxes
 from .decode import PADDING
 from .recipes import Augmentation
-from .warp import flipped, is_flip, moved_corners, visible, warp, warp_mask
+from .warp import flipped, is_flip, moved_corners, rounded, visible, warp, warp_mask
 
 # Krizhevsky et al. 2012, section 4.1: principal components of ImageNet's colours (0..1), by the values in common use
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
@@ -147,21 +147,24 @@ def recolored(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     gain = draws.brightness * draws.contrast
     offset = np.array(draws.lighting)
     if draws.contrast != 1:
-        mean = pixels.reshape(-1, channels).mean(0, dtype=np.float32)
-        offset += (1 - draws.contrast) * draws.brightness * float(mean @ LUMA if channels == 3 else mean[0])
-    values = pixels
-    if channels == 3 and (draws.saturation != 1 or draws.hue):
+        means = [float(pixels[..., channel].mean(dtype=np.float32)) for channel in range(channels)]
+        offset += (1 - draws.contrast) * draws.brightness * float(means @ LUMA if channels == 3 else means[0])
+    mixed = channels == 3 and (draws.saturation != 1 or draws.hue)
+    if pixels.dtype == np.uint8 and gain == 1 and not mixed and not offset.any():
+        return pixels
+    values = pixels.astype(np.float32)
+    if mixed:
         matrix = _hue_matrix(draws.hue) @ _saturation_matrix(draws.saturation) * gain
-        values = (values.reshape(-1, 3).astype(np.float32) @ matrix.T.astype(np.float32)).reshape(values.shape)
+        values = (values.reshape(-1, 3) @ matrix.T.astype(np.float32)).reshape(values.shape)
     elif gain != 1:
-        values = values * np.float32(gain)
+        values *= np.float32(gain)
     if offset.any():
-        values = values + (offset if channels == 3 else offset.mean(keepdims=True)).astype(np.float32)
-    if values.dtype == np.uint8:
-        return values
-    values = np.clip(values, 0, 255)
-    values += 0.5  # rounds, since the step to whole numbers cuts
-    return values.astype(np.uint8)
+        values += (
+            np.float32(offset[0])
+            if np.ptp(offset) == 0
+            else (offset if channels == 3 else offset.mean()).astype(np.float32)
+        )
+    return rounded(values)
 
 
 def _saturation_matrix(factor: float) -> np.ndarray:

@@ -34,13 +34,14 @@ class Images:
     ):  # fmt: skip
         self.samples, self.spec, self.cache, self.first = tuple(samples), spec, cache, first
         self.augmentation, self._seed = augmentation or Augmentation(), seed
+        self._still = self.augmentation.changes_nothing
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def at(self, index: int, epoch: int) -> Example:
         """Sample `index` as this epoch shows it."""
-        if self.augmentation.changes_nothing:
+        if self._still:
             return self.load(index)
         return augmented(self.load, index, len(self), self.augmentation, self._seed, epoch)
 

@@ -11,7 +11,7 @@ from ..structures import IGNORE, Boxes
 from .augment import Example, changed, generator
 from .decode import PADDING
 from .recipes import Augmentation
-from .warp import corners_of, moved_corners, visible, warp, warp_mask
+from .warp import corners_of, moved_corners, rounded, visible, warp, warp_mask
 
 Load = Callable[[int], Example]
 
@@ -21,10 +21,10 @@ def augmented(load: Load, index: int, count: int, recipe: Augmentation, seed: in
 
     Its partners come changed as they themselves are in this epoch, but for the mixing.
     """
-    chance = generator(seed, epoch, index, 1)
     own = _alone(load, index, count, recipe, seed, epoch)
     if not recipe.mixes_labels:
         return own
+    chance = generator(seed, epoch, index, 1)
     use_mixup = recipe.mixup > 0 and (recipe.cutmix == 0 or chance.random() < 0.5)
     alpha = recipe.mixup if use_mixup else recipe.cutmix
     share = float(chance.beta(alpha, alpha))
@@ -47,8 +47,7 @@ def mixup(first: Example, second: Example, share: float) -> Example:
     boxes = first.boxes
     if first.boxes is not None and second.boxes is not None:
         boxes = joined([first.boxes, second.boxes])
-    pixels = (blend + 0.5).clip(0, 255).astype(np.uint8)
-    return replace(first, pixels=pixels, labels=_shared(first, second, share), boxes=boxes)
+    return replace(first, pixels=rounded(blend), labels=_shared(first, second, share), boxes=boxes)
 
 
 def cutmix(first: Example, second: Example, share: float, chance: np.random.Generator) -> Example:
@@ -89,7 +88,7 @@ def mosaic(four: list[Example], chance: np.random.Generator, min_visible: float)
     scale = chance.uniform(1, 2)
     start = chance.uniform(0, 1, 2) * (2 - scale) * (width, height)
     matrix = np.array([[scale, 0, start[0]], [0, scale, start[1]]])
-    pixels = (warp(canvas, matrix, (height, width), fill=PADDING) + 0.5).clip(0, 255).astype(np.uint8)
+    pixels = rounded(warp(canvas, matrix, (height, width), fill=PADDING))
     together = joined(boxes)
     seen = visible(together, moved_corners(together.xyxy, matrix), (height, width), min_visible)
     return Example(

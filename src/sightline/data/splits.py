@@ -26,7 +26,9 @@ def with_splits(dataset: Dataset, seed: int) -> Dataset:
     """
     splits = dict(dataset.splits)
     if not splits.get("all") and not splits.get("train"):
-        raise DataError(f"{dataset.root} has no images to train on", received=f"the splits {', '.join(splits) or 'none'}")
+        raise DataError(
+            f"{dataset.root} has no images to train on", received=f"the splits {', '.join(splits) or 'none'}"
+        )
     if "all" in splits:
         rest, splits["test"] = stratified_split(splits.pop("all"), TEST_SHARE, seed)
         share = VALIDATION_SHARE / (1 - TEST_SHARE)

@@ -46,11 +46,23 @@ def warp(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, fill:
     scaled[:, 2] -= 1  # grid_sample's places are -1 at the left or top edge and 1 at the right or bottom
     grid[0, ..., 0], grid[0, ..., 1] = places(scaled, size)
     values = pixels.astype(np.float32)
-    values -= fill
+    values -= np.float32(fill)
     sampled = torch.nn.functional.grid_sample(
         torch.from_numpy(values).movedim(2, 0)[None], torch.from_numpy(grid), align_corners=False
     )
-    return sampled[0].movedim(0, 2).numpy() + np.float32(fill)
+    return sampled[0].add_(fill).movedim(0, 2).numpy()
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """float32 (height, width, channels), which are changed, as uint8 rounded and limited to 0..255, in the order of the axes."""
+    np.clip(values, 0, 255, out=values)
+    values += np.float32(0.5)
+    pixels = np.empty(values.shape, np.uint8)
+    for channel in range(
+        values.shape[2]
+    ):  # a warp's values lie channel by channel: to copy them at once takes three times as long
+        pixels[..., channel] = values[..., channel]
+    return pixels
 
 
 def warp_mask(mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, fill: int) -> np.ndarray:

@@ -158,10 +158,10 @@ class ImageDataGenerator(Configurable):
         )  # fmt: skip
 
     def flow_from_dataframe(self, *_: Any, **__: Any) -> None:
-        """Refused: Sightline reads no tables of file names."""
+        """Refused: tables are read by `data.read`, and trained on by `train`."""
         raise ArgumentError(
             "flow_from_dataframe is not supported",
-            fix="Put the files into class folders for flow_from_directory, or read them with load_img for flow(x, y)",
+            fix="Put the files into class folders for flow_from_directory, or sl.train on the table as a CSV file",
         )
 
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:

@@ -94,15 +94,18 @@ def _open_cache(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say)
 
 
 class CompleteCache(Callback):
-    """After the first epoch decodes what no batch has asked for (the test images), and makes the cache whole."""
+    """After the first epoch decodes what no batch has asked for (the test images), and makes the cache whole meanwhile."""
 
     def __init__(self, images: dict[str, Images], workers: int, say: Say):
         self.images, self.workers, self.say = images, workers, say
         self._cache = next(iter(images.values())).cache
+        self._pool = ThreadPoolExecutor(1)  # to wait for the disk is no work for the training
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        if epoch:
-            return
+        if epoch == 0:
+            self._pool.submit(self._complete)
+
+    def _complete(self) -> None:
         missing = set(self._cache.missing)
         asked = [(own, i) for own in self.images.values() for i in range(len(own)) if own.first + i in missing]
         try:
@@ -113,4 +116,5 @@ class CompleteCache(Callback):
             self.say(f"  the cache is not kept: {error}")
 
     def on_train_end(self, logs: object = None) -> None:
+        self._pool.shutdown()
         self._cache.close()

@@ -37,7 +37,7 @@ def read(
     if task is not None:
         choose("task", task, TASKS)
     chosen = FORMATS[choose("format", format, FORMATS)] if format is not None else recognise(root, task)
-    task = task or chosen.tasks[0]
+    task = task or (chosen.tasks[0] if chosen.task_of is None else chosen.task_of(root))
     reading = "detect" if task == "localize" else task
     if reading not in chosen.tasks:
         tasks = ", ".join(chosen.tasks)

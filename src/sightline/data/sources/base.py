@@ -17,6 +17,7 @@ class Format:
     `seen(path)` says what of it lies there ("12 XML files in Annotations"), or None; it opens no image and answers fast.
     `read(path, task)` raises DataError where nothing can be read; single files that cannot are the data set's problems.
     `write(dataset, folder)` writes images and labels, splits as folders or lists, so that `read` gives the same.
+    `task_of(path)` says which of its tasks the labels there are for; without it that is the first.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Format:
     seen: Callable[[Path], str | None]
     read: Callable[[Path, str], Dataset]
     write: Callable[[Dataset, Path], None]
+    task_of: Callable[[Path], str] | None = None
 
 
 def copy_image(path: Path, folder: Path) -> Path:

@@ -34,6 +34,12 @@ def seen(root: Path) -> str | None:
     return f"{names} with the columns {', '.join(found[0].used)}"
 
 
+def task_of(root: Path) -> str:
+    """What a table's columns are for: masks, else boxes, else classes."""
+    tasks = {task for table in _candidates(root) for task in table.tasks}
+    return next((task for task in ("segment", "detect", "classify") if task in tasks), "classify")
+
+
 def _candidates(root: Path) -> list[Table]:
     """The tables at a path, itself or in the folder. Raises DataError for a folder that cannot be read; what is no table is none."""
     if root.is_dir():
@@ -243,5 +249,5 @@ def _labels(dataset: Dataset, sample: Sample, folder: Path) -> list[list[object]
 FORMAT = Format(
     "csv", ("classify", "detect", "segment"),
     "a CSV file with the columns path and label, or path, xmin, ymin, xmax, ymax, label, or path and mask",
-    seen, read, write,
+    seen, read, write, task_of,
 )  # fmt: skip
