@@ -16,19 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..errors import DataError
 from ..files import atomic_write
 from ..structures import ImageSpec, Sample
 from .cache import KEY, sample_key
-from .decode import in_color, opened, shrink_while_decoding, upright_size
+from .decode import fit, opened, upright_size
 from .mask_files import read_mask
-from .placement import place
 
 THUMBNAIL = 16  # pixels a side
 DIGEST = 16  # bytes
-_AFAR = ImageSpec(2 * THUMBNAIL, 2 * THUMBNAIL, 1)  # detail enough for a thumbnail
+_AFAR = ImageSpec(THUMBNAIL, THUMBNAIL, 1)
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,10 @@ def _look_at_image(path: Path) -> Facts:
     try:
         with opened(path) as image:
             size = upright_size(image)
-            shrink_while_decoding(image, place(size, _AFAR), 1)
-            image.load()
-            afar = in_color(ImageOps.exif_transpose(image), 1).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
+            afar = fit(image, _AFAR)[..., 0]
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).digest()
-            return Facts(size, digest, np.asarray(afar))
+            return Facts(size, digest, afar)
     except DataError as error:
         return Facts(problem=_reason(error, path))
 

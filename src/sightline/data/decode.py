@@ -12,13 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
 from ..structures import ImageSpec, Problem
 from .placement import Placement, place
 
-ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+TURNED = (5, 6, 7, 8)  # those that swap height and width
 PADDING = 114  # the gray beside a letterboxed image, 0..255
 
 
@@ -66,35 +71,41 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 
 def fit(image: Image.Image, spec: ImageSpec) -> np.ndarray:
     """A Pillow image as uint8 of `spec.shape`."""
+    turn = orientation(image)
     placement = place(upright_size(image), spec)
-    shrink_while_decoding(image, placement, spec.channels)
+    fraction = shrink_while_decoding(image, placement, spec.channels)
     image.load()
-    image = in_color(ImageOps.exif_transpose(image), spec.channels)
-    pixels = np.asarray(_resized(image, placement, spec), dtype=np.uint8)
+    image = _resized(in_color(image, spec.channels), placement, fraction, turned=turn in TURNED)
+    if turn in TURNS:
+        image = image.transpose(TURNS[turn])
+    pixels = np.asarray(_framed(image, placement, spec), dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def orientation(image: Image.Image) -> int:
+    """What EXIF says of how an image that is not decoded yet has to be turned, 1 for not at all. Pillow turns TIFF files itself."""
+    if image.format == "TIFF" or (image.format == "PNG" and not _may_say_orientation(image.filename)):  # type: ignore[attr-defined]
+        return 1
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # what EXIF says is worth nothing where it is damaged
+        return 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) after the EXIF turn."""
-    return (image.width, image.height) if _is_turned(image) else (image.height, image.width)
+    return (image.width, image.height) if orientation(image) in TURNED else (image.height, image.width)
 
 
-def shrink_while_decoding(image: Image.Image, placement: Placement, channels: int) -> None:
-    """Let a JPEG decoder skip the detail that the resize would average away; other files are as they were."""
+def shrink_while_decoding(image: Image.Image, placement: Placement, channels: int) -> float:
+    """Let a JPEG decoder skip the detail that the resize would average away; returns the fraction (1, 1/2, 1/4 or 1/8)."""
     if image.format != "JPEG":
-        return
+        return 1.0
     height, width = placement.least_size
-    needed = (height, width) if _is_turned(image) else (width, height)
-    image.draft("L" if channels == 1 and image.mode != "CMYK" else None, needed)
-
-
-def _is_turned(image: Image.Image) -> bool:
-    if image.format == "PNG" and not _may_say_orientation(image.filename):  # type: ignore[attr-defined]
-        return False
-    try:
-        return image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
-    except Exception:  # what EXIF says is worth nothing where it is damaged, and exif_transpose ignores it then too
-        return False
+    needed = (height, width) if orientation(image) in TURNED else (width, height)
+    stored = image.width
+    done = image.draft("L" if channels == 1 and image.mode != "CMYK" else None, needed)
+    return 1.0 if done is None else done[1][2] / stored
 
 
 def _may_say_orientation(path: str) -> bool:
@@ -103,13 +114,23 @@ def _may_say_orientation(path: str) -> bool:
         return any(content.find(mark) >= 0 for mark in (b"eXIf", b"Raw profile type", b"com.adobe.xmp"))
 
 
-def _resized(image: Image.Image, placement: Placement, spec: ImageSpec) -> Image.Image:
-    """The image at its place in the spec's frame; it may have been decoded at a fraction of its size."""
-    height, width = placement.inner
-    box = tuple(placement.source_box(image.height, image.width))
-    if image.size != (width, height) or box != (0, 0, width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    if (height, width) == (spec.height, spec.width):
+def _resized(image: Image.Image, placement: Placement, fraction: float, *, turned: bool) -> Image.Image:
+    """What the spec shows of an image as it is stored, decoded at a fraction of its size; it is turned afterwards.
+
+    The last pixel of a fraction may be one in part, so places are those of the whole image times the fraction.
+    """
+    (height, width), (left, top, right, bottom) = placement.inner, placement.crop
+    if turned:  # the crop lies in the middle, so that only the axes change
+        height, width, left, top, right, bottom = width, height, top, left, bottom, right
+    box = fraction * left, fraction * top, fraction * right, fraction * bottom
+    if image.size == (width, height) and box == (0, 0, width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+
+
+def _framed(image: Image.Image, placement: Placement, spec: ImageSpec) -> Image.Image:
+    """A letterboxed image with the gray beside it."""
+    if image.size == (spec.width, spec.height):
         return image
     frame = Image.new(image.mode, (spec.width, spec.height), (PADDING,) * len(image.getbands()))
     frame.paste(image, (placement.left, placement.top))

@@ -32,10 +32,6 @@ class Placement:
         across, down = self.scale
         return _whole(self.size[0] * down), _whole(self.size[1] * across)
 
-    def source_box(self, height: int, width: int) -> np.ndarray:
-        """The crop (left, top, right, bottom) in an image that was decoded as (height, width) instead of `size`."""
-        return np.array(self.crop) * ([width / self.size[1], height / self.size[0]] * 2)
-
     def to_frame(self, xyxy: np.ndarray) -> np.ndarray:
         """Boxes of the image, (n, 4), in pixels of the frame; they may reach beyond it."""
         return (xyxy - [*self.crop[:2]] * 2) * ([*self.scale] * 2) + [self.left, self.top] * 2
