@@ -50,7 +50,9 @@ def warp(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, fill:
     sampled = torch.nn.functional.grid_sample(
         torch.from_numpy(values).movedim(2, 0)[None], torch.from_numpy(grid), align_corners=False
     )
-    return sampled[0].add_(fill).movedim(0, 2).numpy()
+    answer = sampled[0].movedim(0, 2).numpy()
+    answer += np.float32(fill)  # NumPy's: torch would set threads of its own to it
+    return answer
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
