@@ -152,12 +152,11 @@ def recolored(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     mixed = channels == 3 and (draws.saturation != 1 or draws.hue)
     if pixels.dtype == np.uint8 and gain == 1 and not mixed and not offset.any():
         return pixels
-    values = pixels.astype(np.float32)
     if mixed:
         matrix = _hue_matrix(draws.hue) @ _saturation_matrix(draws.saturation) * gain
-        values = (values.reshape(-1, 3) @ matrix.T.astype(np.float32)).reshape(values.shape)
-    elif gain != 1:
-        values *= np.float32(gain)
+        values = (pixels.reshape(-1, 3).astype(np.float32) @ matrix.T.astype(np.float32)).reshape(pixels.shape)
+    else:
+        values = pixels * np.float32(gain)
     if offset.any():
         values += (
             np.float32(offset[0])
