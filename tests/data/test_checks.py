@@ -18,6 +18,7 @@ from sightline.data.census import THUMBNAIL, Facts, census, look, read_facts
 from sightline.data.checks import check, stop_on_errors, usable
 from sightline.data.duplicates import clusters, exact_copies, near_copies
 from sightline.data.findings import KINDS
+from sightline.data.recipes import recipe
 from sightline.data.splits import stratified_split, with_copies_together, with_splits
 from sightline.errors import ArgumentError, DataError
 from sightline.structures import Boxes, Dataset, Mask, MaskCoding, Sample
@@ -369,6 +370,26 @@ def test_copies_are_on_one_side(tmp_path):
                 parted += naive and sum(where[a] != where[b] for a, b in pairs)
                 assert naive or all(where[a] == where[b] for a, b in pairs)
     assert parted > 10
+
+
+def test_pictures_of_one_fixed_camera_can_be_trained_on(tmp_path, capsys):
+    """All are alike from afar, so near copies have to part; they are said to."""
+    draw = np.random.default_rng(0)
+    for name in ("good", "bad"):
+        for i in range(20):
+            pixels = np.asarray(picture(0)).copy()
+            pixels[draw.integers(40) :][:3, draw.integers(50) :][:, :3] = draw.integers(256)
+            saved(tmp_path / "data" / name / f"{i}.png", Image.fromarray(pixels))
+    for words, warned in (({}, True), ({"allow": ["likeness"]}, False)):
+        run = sl.train(tmp_path / "data", image_size=16, epochs=1, runs=str(tmp_path / "runs"), exist_ok=True, **words)
+        splits = json.loads((run.path / "data.json").read_text())["splits"]
+        assert [len(rows) for rows in splits.values()] == [28, 6, 6]
+        assert ("look alike from afar" in capsys.readouterr().out) == warned
+
+
+def test_augment_names_that_are_no_text_are_refused():
+    with pytest.raises(ArgumentError, match="'1'"):
+        recipe("classify", {1: 2})
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ KINDS: dict[str, Kind] = {
     "copies-across-splits": Kind("error", "the same picture in two splits", "Keep it in one split: what is measured on it is not honest"),
     "likeness-across-splits": Kind("warning", "nearly the same picture in two splits", "Look at them, and keep them in one split"),
     "group-across-splits": Kind("error", "a group in two splits", "Keep each group in one split"),
-    "conflicting-labels": Kind("warning", "the same picture under two classes", "Decide for one class"),
+    "conflicting-labels": Kind("warning", "the same picture, or nearly, under two classes", "Look at them: where they are the same, decide for one class"),
     "copies": Kind("warning", "the same picture twice in one split", "Keep one: it counts double"),
     "likeness": Kind("info", "nearly the same picture twice in one split", "Drawn splits keep them on one side"),
     # classes

@@ -123,7 +123,7 @@ def recipe(task: str, asked: str | Mapping[str, Any] | Augmentation | None) -> A
     name = differing.pop("preset", "none") if isinstance(asked, Mapping) else asked or "none"
     preset = PRESETS[task][choose("augmentation preset", name, PRESETS[task])]
     known = [field.name for field in fields(Augmentation)]
-    refuse_unknown("augment", {key: value for key, value in differing.items() if key not in known}, known)
+    refuse_unknown("augment", {str(key): value for key, value in differing.items() if key not in known}, known)
     return _possible(task, Augmentation(**{**preset, **differing}))
 
 

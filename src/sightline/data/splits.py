@@ -83,17 +83,18 @@ def stratified_split(
     )
 
 
-def with_copies_together(dataset: Dataset, facts: Sequence[Facts]) -> Dataset:
-    """The data set with copies, exact and near, in one group, which is larger where its samples have groups of their own.
+def with_copies_together(dataset: Dataset, facts: Sequence[Facts], *, near: bool = True) -> Dataset:
+    """The data set with copies in one group, which is larger where its samples have groups of their own.
 
-    `facts` are those of `dataset.samples`.
+    `facts` are those of `dataset.samples`. Without `near` only files of the same bytes are copies: all pictures of one
+    fixed camera are alike from afar.
     """
     samples = dataset.samples
     by_group: dict[str, list[int]] = {}
     for i, sample in enumerate(samples):
         if sample.group is not None:
             by_group.setdefault(sample.group, []).append(i)
-    belonging = [*exact_copies(facts), *near_copies(facts), *by_group.values()]
+    belonging = [*exact_copies(facts), *(near_copies(facts) if near else ()), *by_group.values()]
     cluster = clusters(len(samples), belonging)
     sizes = Counter(cluster)
     named = iter(

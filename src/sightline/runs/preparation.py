@@ -30,14 +30,25 @@ def prepare(dataset: Dataset, settings: Settings, say: Say) -> tuple[Dataset, Ch
     facts = survey(dataset, settings.thread_count, use_cache=settings.cache)
     checked = check(dataset, facts)
     stop_on_errors(checked, settings.allow)
-    left = usable(with_copies_together(dataset, facts), facts)
+    near = "likeness" not in settings.allow
+    left = usable(with_copies_together(dataset, facts, near=near), facts)
     left = replace(
         left, problems=tuple(p for f in checked.findings if KINDS[f.kind].left_out == "the image" for p in f.problems)
     )
     _require_enough(left)
-    split = with_splits(left, settings.seed)
+    split = _split(left, usable(with_copies_together(dataset, facts, near=False), facts), settings, say)
     _tell(split, checked, say)
     return split, checked
+
+
+def _split(dataset: Dataset, parting_near_copies: Dataset, settings: Settings, say: Say) -> Dataset:
+    """The splits; where near copies leave nothing to hold back, as of a fixed camera, those that only keep exact copies together."""
+    try:
+        return with_splits(dataset, settings.seed)
+    except DataError:
+        split = with_splits(replace(parting_near_copies, problems=dataset.problems), settings.seed)
+        say("  warning: nearly all pictures look alike from afar, so near copies may lie in two splits")
+        return split
 
 
 def _require_enough(dataset: Dataset) -> None:
