@@ -122,17 +122,18 @@ def check(
 
     Exit code 2 when there are errors: a training would stop at them.
     """
+    from .data.recipes import from_words, recipe
     from .data.survey import check as run_check
     from .data.tables import as_table, in_one_line
 
     checked = run_check(
         data, task, format, classes=classes, group_pattern=group_pattern, workers=workers, use_cache=cache is not False
     )
+    changes = recipe(checked.dataset.task, from_words(augment or ["light"]))
     if preview is not None:
         from .data.contact_sheet import preview as draw
-        from .runs.settings import from_words
 
-        draw(checked.dataset, preview, from_words(augment or ["light"]))
+        draw(checked.dataset, preview, changes)
     if as_json:
         _print_json(checked.as_dict())
     else:

@@ -387,6 +387,30 @@ def test_pictures_of_one_fixed_camera_can_be_trained_on(tmp_path, capsys):
         assert ("look alike from afar" in capsys.readouterr().out) == warned
 
 
+def test_evaluate_reads_what_the_data_are_now(run, tmp_path):
+    """The data that a run was trained on, changed since: given splits are read anew, drawn ones refused where they differ."""
+    root = photos(tmp_path / "data", 12)
+    rows = [f"data/{n}/{n}{i}.png,{n},{'test' if i > 8 else 'train'}" for n in ("cat", "dog") for i in range(12)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,label,split", *rows]))
+    given_run = sl.train(table, image_size=16, epochs=1, runs=str(tmp_path / "runs"), name="table")
+    before = given_run.evaluate(table)[0].headlines[0].value
+    swapped = [
+        row.replace(",cat,", ",x,").replace(",dog,", ",cat,").replace(",x,", ",dog,") if "test" in row else row
+        for row in rows
+    ]
+    table.write_text("\n".join(["path,label,split", *swapped]))
+    assert given_run.evaluate(table)[0].headlines[0].value == pytest.approx(1 - before)
+    assert run("evaluate", given_run.path, table, "--format", "bogus")[0] == 2
+    drawn = sl.train(root, image_size=16, epochs=1, runs=str(tmp_path / "runs"), name="drawn")
+    assert drawn.evaluate(root)[0].split == "test"
+    held = json.loads((drawn.path / "data.json").read_text())["splits"]["test"][0][0]
+    (root / held).unlink()
+    code, _, err = run("evaluate", drawn.path, root)
+    assert code == 2
+    assert "has changed since the training" in err
+
+
 def test_augment_names_that_are_no_text_are_refused():
     with pytest.raises(ArgumentError, match="'1'"):
         recipe("classify", {1: 2})
@@ -454,6 +478,7 @@ def test_the_command(run, tmp_path):
         (["data", "--classes", "cat"], "Only boxes"),
         (["data", "--preview", "x.png", "--augment", "lihgt"], "light"),
         (["data", "--preview", "x.png", "--augment", "rotate=wild"], "rotate"),
+        (["data", "--augment", "strog"], "strong"),
     ],
 )
 def test_the_command_with_wrong_words(run, tmp_path, monkeypatch, words, said):
@@ -471,6 +496,7 @@ def test_the_command_with_wrong_words(run, tmp_path, monkeypatch, words, said):
         (["--augment", "mosaic=0.5"], "mosaic leaves no label"),
         (["--augment", "flip=1"], "flip_horizontal"),
         (["--resize", "crops"], "crop"),
+        (["--image-size", "1000000"], "at most 16384"),
         (["--allow", "everything"], "kind of finding"),
         (["--format", "vok"], "voc"),
     ],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+import yaml
 
 from ..errors import ArgumentError, choose, refuse_unknown
 
@@ -125,6 +127,24 @@ def recipe(task: str, asked: str | Mapping[str, Any] | Augmentation | None) -> A
     known = [field.name for field in fields(Augmentation)]
     refuse_unknown("augment", {str(key): value for key, value in differing.items() if key not in known}, known)
     return _possible(task, Augmentation(**{**preset, **differing}))
+
+
+def from_words(words: Sequence[str]) -> dict[str, Any]:
+    """The command line's way to say an augmentation: a preset's name, and name=value for what differs from it.
+
+    >>> from_words(["light", "rotate=20", "keep_boxes=true"])
+    {'preset': 'light', 'rotate': 20, 'keep_boxes': True}
+    """
+    said: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = str(word).partition("=")
+        if not equals:
+            name, value = "preset", name
+        try:
+            said[name] = value if name == "preset" else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ArgumentError(f"augment: {word!r} is not name=value", expected="such as rotate=20") from error
+    return said
 
 
 def _possible(task: str, augmentation: Augmentation) -> Augmentation:

@@ -83,13 +83,18 @@ class Run:
         if not self.path.is_file():
             self.folder.require(self.folder.best)
         recorded = read_recorded(self.folder.data) if self.folder.data.is_file() else None
-        if recorded and (data is None or str(Path(data).resolve()) in (recorded["root"], recorded.get("data"))):
+        if data is None and recorded is None:
+            raise DataError(f"{self.path} does not say what it was trained on", fix="Name a folder to evaluate on")
+        dataset = None if data is None else self.task.read(data, format)
+        own = recorded and (data is None or str(Path(data).resolve()) in (recorded["root"], recorded.get("data")))
+        if recorded and own and (dataset is None or not {"test", "validation"} & set(dataset.given)):
             root = existing_folder(recorded["root"])
             split = "test" if recorded["splits"].get("test") else "validation"
-            return split, recorded_split(recorded, root, split)
-        if data is None:
-            raise DataError(f"{self.path} does not say what it was trained on", fix="Name a folder to evaluate on")
-        dataset = self.task.read(data, format)
+            samples = recorded_split(recorded, root, split)
+            if dataset is not None:
+                _require_unchanged(dataset, samples, self.classes)
+            return split, samples
+        assert dataset is not None  # without data there is the recorded split
         split = next(s for s in ("test", "validation", "all", "train") if dataset.splits.get(s))
         return split, self._relabelled(dataset, split)
 
@@ -134,6 +139,19 @@ class Run:
         from ..report.page import write_report
 
         return write_report(self.folder, self.model)
+
+
+def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Sequence[str]) -> None:
+    """Raise DataError where the images that a training held back have other labels now, or are gone: what it held back is unknown then."""
+    now = {s.path.resolve(): dataset.classes[s.label] for s in dataset.samples if s.label is not None}
+    for sample in samples:
+        label = now.get(sample.path.resolve())
+        if sample.label is None or label != classes[sample.label]:
+            found = "is not there any more" if label is None else f"is of the class {label!r} now"
+            raise DataError(
+                f"{dataset.root} has changed since the training: {sample.path.name}, which it held back, {found}",
+                fix="Leave the folder out to measure on what was held back, or measure on a copy of it elsewhere",
+            )
 
 
 def expand(paths: Sequence[str | Path]) -> list[Path]:

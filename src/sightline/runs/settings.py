@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 import yaml
 
 from ..data.findings import KINDS
-from ..data.recipes import recipe
+from ..data.recipes import from_words, recipe
 from ..data.sources import FORMATS
 from ..errors import ArgumentError, choose, refuse_unknown
 from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
+
+MOST_PIXELS = 16384  # a side of what a network is fed
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Settings:
             choose("color mode", self.color_mode, COLOR_MODES)
         for name in ("epochs", "batch_size", "image_size", "workers"):
             _check(name, getattr(self, name), lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1")
+        _check("image_size", self.image_size, lambda v: v <= MOST_PIXELS, f"at most {MOST_PIXELS} pixels a side")
         _check("seed", self.seed, lambda v: _is_whole(v) and 0 <= v < 2**63, "a whole number of at least 0")
         _check(
             "lr",
@@ -120,24 +123,6 @@ class Settings:
             else:
                 words += [word for each in _as_words(value) for word in (flag, _quoted(each))]
         return " ".join(words)
-
-
-def from_words(words: Sequence[str]) -> dict[str, Any]:
-    """The command line's way to say an augmentation: a preset's name, and name=value for what differs from it.
-
-    >>> from_words(["light", "rotate=20", "keep_boxes=true"])
-    {'preset': 'light', 'rotate': 20, 'keep_boxes': True}
-    """
-    said: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = str(word).partition("=")
-        if not equals:
-            name, value = "preset", name
-        try:
-            said[name] = value if name == "preset" else yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ArgumentError(f"augment: {word!r} is not name=value", expected="such as rotate=20") from error
-    return said
 
 
 def _as_words(value: Any) -> list[str]:
