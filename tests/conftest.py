@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,19 @@ def _own_cache(tmp_path_factory):
     os.environ.pop("SIGHTLINE_CACHE")
     if before is not None:
         os.environ["SIGHTLINE_CACHE"] = before
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command line in this process: (exit code, output, errors)."""
+    from sightline.cli import main
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["sightline", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return stop.value.code or 0, out, err
+
+    return call

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import sightline as sl
-from sightline.cli import main
 
 
 def loaded_after(code):
@@ -55,18 +54,6 @@ def test_public_names_are_there_and_wrong_ones_get_a_hint():
         assert getattr(sl, name) is not None
     with pytest.raises(AttributeError, match='"Sequential"'):
         sl.Sequental  # noqa: B018
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["sightline", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return call
 
 
 @pytest.mark.parametrize(

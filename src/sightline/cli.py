@@ -99,7 +99,8 @@ def train(
 
     run_train(
         data, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
-        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow, cache=cache, lr=lr, device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
+        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow,
+        cache=cache, lr=lr, device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
     )  # fmt: skip
 
 

@@ -46,6 +46,10 @@ class ShapeError(SightlineError, ValueError):
 class DataError(SightlineError):
     """A folder, file or label that cannot be used."""
 
+    def reason(self, path: object) -> str:
+        """What it says of the file at `path`, as a sentence's end: "is truncated"."""
+        return self.what.removeprefix(str(path)).strip()
+
 
 class ModelFileError(SightlineError):
     """A model file that cannot be written or read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 import sightline as sl
-from sightline.cli import main
 from sightline.data.census import THUMBNAIL, Facts, census, look, read_facts
 from sightline.data.checks import check, stop_on_errors, usable
 from sightline.data.duplicates import clusters, exact_copies, near_copies
@@ -417,19 +415,6 @@ def test_augment_names_that_are_no_text_are_refused():
 
 
 # --- the command -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["sightline", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 def test_the_command(run, tmp_path):

@@ -158,11 +158,8 @@ def recolored(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     else:
         values = pixels * np.float32(gain)
     if offset.any():
-        values += (
-            np.float32(offset[0])
-            if np.ptp(offset) == 0
-            else (offset if channels == 3 else offset.mean()).astype(np.float32)
-        )
+        added = offset[:1] if np.ptp(offset) == 0 else offset if channels == 3 else offset.mean(keepdims=True)
+        values += added.astype(np.float32)
     return rounded(values)
 
 
@@ -187,11 +184,6 @@ def changed(example: Example, recipe: Augmentation, chance: np.random.Generator)
     """The example changed at random. With `keep_boxes` a movement that would lose a box is left out, the colours stay changed."""
     draws = draw(recipe, example.pixels.shape[:2], chance)
     answer = apply(example, draws, min_visible=recipe.min_visible)
-    if (
-        recipe.keep_boxes
-        and example.boxes is not None
-        and answer.boxes is not None
-        and len(answer.boxes) < len(example.boxes)
-    ):
+    if recipe.keep_boxes and len(answer.boxes or ()) < len(example.boxes or ()):
         answer = apply(example, replace(draws, matrix=None), min_visible=recipe.min_visible)
     return answer

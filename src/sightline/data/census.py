@@ -52,7 +52,7 @@ def look(sample: Sample) -> Facts:
     try:
         classes, unknown = read_mask(sample.mask)
     except DataError as error:
-        return replace(facts, mask_problem=_reason(error, sample.mask.path))
+        return replace(facts, mask_problem=error.reason(sample.mask.path))
     return replace(facts, mask_size=(classes.shape[0], classes.shape[1]), mask_unknown=unknown)
 
 
@@ -65,11 +65,7 @@ def _look_at_image(path: Path) -> Facts:
                 digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).digest()
             return Facts(size, digest, afar)
     except DataError as error:
-        return Facts(problem=_reason(error, path))
-
-
-def _reason(error: DataError, path: Path) -> str:
-    return error.what.removeprefix(str(path)).strip()
+        return Facts(problem=error.reason(path))
 
 
 def census(
@@ -83,7 +79,7 @@ def census(
     """The facts of all samples, in order. With `folder` those of `root` are kept there, and used where files are the same.
 
     `advance(n)` is told of every n further samples. A folder that cannot be written costs the keeping, no more.
-    """  # fmt: skip
+    """
     keys = [sample_key(sample, "facts") for sample in samples]
     kept = None if folder is None or root is None else _kept_at(folder, root)
     known = {} if kept is None else read_facts(kept)

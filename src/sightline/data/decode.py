@@ -43,7 +43,7 @@ def decode_or_problem(path: Path, spec: ImageSpec) -> np.ndarray | Problem:
     try:
         return decode(path, spec)
     except DataError as error:
-        return Problem(path, error.what.removeprefix(str(path)).strip())
+        return Problem(path, error.reason(path))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -72,10 +72,11 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
 def fit(image: Image.Image, spec: ImageSpec) -> np.ndarray:
     """A Pillow image as uint8 of `spec.shape`."""
     turn = orientation(image)
-    placement = place(upright_size(image), spec)
-    fraction = shrink_while_decoding(image, placement, spec.channels)
+    turned = turn in TURNED
+    placement = place((image.width, image.height) if turned else (image.height, image.width), spec)
+    fraction = shrink_while_decoding(image, placement, spec.channels, turned=turned)
     image.load()
-    image = _resized(in_color(image, spec.channels), placement, fraction, turned=turn in TURNED)
+    image = _resized(in_color(image, spec.channels), placement, fraction, turned=turned)
     if turn in TURNS:
         image = image.transpose(TURNS[turn])
     pixels = np.asarray(_framed(image, placement, spec), dtype=np.uint8)
@@ -97,12 +98,15 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if orientation(image) in TURNED else (image.height, image.width)
 
 
-def shrink_while_decoding(image: Image.Image, placement: Placement, channels: int) -> float:
-    """Let a JPEG decoder skip the detail that the resize would average away; returns the fraction (1, 1/2, 1/4 or 1/8)."""
+def shrink_while_decoding(image: Image.Image, placement: Placement, channels: int, *, turned: bool = False) -> float:
+    """Let a JPEG decoder skip the detail that the resize would average away; returns the fraction (1, 1/2, 1/4 or 1/8).
+
+    `turned` says that the image is stored on its side.
+    """
     if image.format != "JPEG":
         return 1.0
     height, width = placement.least_size
-    needed = (height, width) if orientation(image) in TURNED else (width, height)
+    needed = (height, width) if turned else (width, height)
     stored = image.width
     done = image.draft("L" if channels == 1 and image.mode != "CMYK" else None, needed)
     return 1.0 if done is None else done[1][2] / stored

@@ -114,7 +114,7 @@ def read_text(path: Path, *, limit: int = TEXT_LIMIT) -> str:
 
 def damaged(path: Path, reason: object) -> Problem:
     """A label file that cannot be understood; a DataError gives what it says of the file."""
-    text = reason.what.removeprefix(str(path)).strip() if isinstance(reason, DataError) else str(reason)
+    text = reason.reason(path) if isinstance(reason, DataError) else str(reason)
     return Problem(path, text, "label-damaged")
 
 

@@ -60,9 +60,8 @@ def rounded(values: np.ndarray) -> np.ndarray:
     np.clip(values, 0, 255, out=values)
     values += np.float32(0.5)
     pixels = np.empty(values.shape, np.uint8)
-    for channel in range(
-        values.shape[2]
-    ):  # a warp's values lie channel by channel: to copy them at once takes three times as long
+    # A warp's values lie channel by channel: to copy them at once takes three times as long
+    for channel in range(values.shape[2]):
         pixels[..., channel] = values[..., channel]
     return pixels
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from ..callbacks import Callback
 from ..data import cache
 from ..data.cache import PixelCache, in_memory, on_disk
+from ..data.census import Facts
 from ..data.checks import check, stop_on_errors, usable
 from ..data.findings import KINDS, Check
 from ..data.images import MEMORY_SHARE, Images, free_memory, row_bytes
@@ -30,23 +31,25 @@ def prepare(dataset: Dataset, settings: Settings, say: Say) -> tuple[Dataset, Ch
     facts = survey(dataset, settings.thread_count, use_cache=settings.cache)
     checked = check(dataset, facts)
     stop_on_errors(checked, settings.allow)
-    near = "likeness" not in settings.allow
-    left = usable(with_copies_together(dataset, facts, near=near), facts)
-    left = replace(
-        left, problems=tuple(p for f in checked.findings if KINDS[f.kind].left_out == "the image" for p in f.problems)
-    )
-    _require_enough(left)
-    split = _split(left, usable(with_copies_together(dataset, facts, near=False), facts), settings, say)
+    left_out = tuple(p for f in checked.findings if KINDS[f.kind].left_out == "the image" for p in f.problems)
+    _require_enough(replace(usable(dataset, facts), problems=left_out))
+    split = replace(_split(dataset, facts, settings, say), problems=left_out)
     _tell(split, checked, say)
     return split, checked
 
 
-def _split(dataset: Dataset, parting_near_copies: Dataset, settings: Settings, say: Say) -> Dataset:
-    """The splits; where near copies leave nothing to hold back, as of a fixed camera, those that only keep exact copies together."""
+def _split(dataset: Dataset, facts: Sequence[Facts], settings: Settings, say: Say) -> Dataset:
+    """The usable samples in splits. Near copies part where nothing could be held back otherwise, as of a fixed camera."""
+
+    def drawn(*, near: bool) -> Dataset:
+        return with_splits(usable(with_copies_together(dataset, facts, near=near), facts), settings.seed)
+
+    if "likeness" in settings.allow:
+        return drawn(near=False)
     try:
-        return with_splits(dataset, settings.seed)
+        return drawn(near=True)
     except DataError:
-        split = with_splits(replace(parting_near_copies, problems=dataset.problems), settings.seed)
+        split = drawn(near=False)
         say("  warning: nearly all pictures look alike from afar, so near copies may lie in two splits")
         return split
 
@@ -111,10 +114,11 @@ class CompleteCache(Callback):
         self.images, self.workers, self.say = images, workers, say
         self._cache = next(iter(images.values())).cache
         self._pool = ThreadPoolExecutor(1)  # to wait for the disk is no work for the training
+        self._completing: Future[None] | None = None
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
         if epoch == 0:
-            self._pool.submit(self._complete)
+            self._completing = self._pool.submit(self._complete)
 
     def _complete(self) -> None:
         missing = set(self._cache.missing)
@@ -129,3 +133,5 @@ class CompleteCache(Callback):
     def on_train_end(self, logs: object = None) -> None:
         self._pool.shutdown()
         self._cache.close()
+        if self._completing is not None:
+            self._completing.result()  # raises what nobody expected

@@ -25,7 +25,7 @@ from ..training.ports import ports_of
 from ..training.progress import EpochProgress
 from . import networks
 from .folder import Log, ResultsFile, RunFolder, describe_data, environment, read_results, write_json
-from .preparation import CompleteCache, augmentation, open_images, prepare
+from .preparation import CompleteCache, open_images, prepare
 from .run import Run, as_metadata, measure, resolve_device
 from .settings import Settings, resolve
 
@@ -34,14 +34,14 @@ def train(data: str | Path | None = None, *, config: str | Path | None = None, *
     """Train a network on a folder, measure it on images that it never saw, and write the run.
 
     `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
-    group_pattern, allow, cache, lr, device, workers, seed, name, exist_ok, runs, task); `config` is a YAML file of the same, which a flag overrides. Returns the `Run`.
+    group_pattern, allow, cache, lr, device, workers, seed, name, exist_ok, runs, task); `config` is a YAML file of the
+    same, which a flag overrides. Returns the `Run`.
     Raises SightlineError, before anything is written, for settings or data that cannot be used.
     """
     chosen = resolve(data, settings, config)
     task = TASKS[chosen.task]()
     source = networks.find_source(chosen.model)
     dataset = task.read(chosen.data, chosen.format, chosen.group_pattern)
-    augmentation(chosen)  # what is wrong with it is said before anything is read
     device = resolve_device(chosen.device)
     spec = networks.image_spec(chosen, source)
     torch.manual_seed(chosen.seed)

@@ -18,10 +18,11 @@ from ..listing import (
 )
 from .base import Format, copy_image
 
+# Folders of other formats, never classes unless the format is forced
 STRUCTURE = {
     "images", "image", "imgs", "img", "jpegimages", "masks", "mask", "labels", "annotations",
     "segmentationclass", "segmentationobject", "imagesets",
-}  # fmt: skip  # folders of other formats, never classes unless the format is forced
+}  # fmt: skip
 
 
 def seen(root: Path) -> str | None:
