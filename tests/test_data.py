@@ -23,6 +23,7 @@ from sightline.data.decode import decode
 from sightline.data.digits import write_digits
 from sightline.data.images import read_images
 from sightline.data.loader import ImageBatches
+from sightline.data.sources import recognise
 from sightline.data.sources.class_folders import read_class_folders
 from sightline.data.splits import with_splits
 from sightline.errors import DataError
@@ -139,6 +140,18 @@ def test_a_train_class_among_others_is_a_class_where_there_is_no_other_split(tmp
     for name in ("train", "bus", "tram"):
         put(tmp_path / name / "1.png")
     assert read_class_folders(tmp_path).classes == ("bus", "train", "tram")
+
+
+def test_splits_of_another_format_are_no_classes(tmp_path):
+    for split in ("train", "valid"):
+        put(tmp_path / split / "images" / f"{split}.png")
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / f"{split}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert recognise(tmp_path).name == "yolo"
+    for split in ("train", "valid"):
+        for name in ("a", "b"):
+            put(tmp_path / "folders" / split / name / "1.png")
+    assert recognise(tmp_path / "folders").name == "class-folders"
 
 
 def test_splits_beside_classes_are_refused_with_what_was_seen(tmp_path):

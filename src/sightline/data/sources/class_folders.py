@@ -33,6 +33,8 @@ def seen(root: Path) -> str | None:
     training = next((child for child in inside if split_of(child.name) == "train"), None)
     for at, place in ((_folders(training) if training else [], training), (inside, root)):
         names = [child.name for child in at if has_image(child)]
+        if training and all(split_of(name) for name in names):
+            continue  # splits of another format: train/images beside valid/images
         if len(names) >= 2 and not {name.lower() for name in names} & STRUCTURE:
             return f"{len(names)} class folders in {place}"
     return None
