@@ -42,12 +42,10 @@ def sightline(folder: str) -> dict[str, Any]:
     import torch
 
     from sightline.data.loader import ImageBatches
-    from sightline.layers import Input
     from sightline.runs.preparation import CompleteCache, open_images, prepare
     from sightline.runs.settings import Settings
     from sightline.structures import ImageSpec
     from sightline.tasks import TASKS
-    from sightline.training.ports import Ports
 
     torch.set_num_threads(1)
     settings = Settings(folder, image_size=SIZE, augment=dict(CHANGES))
@@ -56,13 +54,12 @@ def sightline(folder: str) -> dict[str, Any]:
     looked = time.perf_counter() - began
     dataset = type(dataset)(dataset.root, dataset.classes, {"train": dataset.splits["train"]}, ("train",))
     images = open_images(dataset, ImageSpec(SIZE, SIZE, 3), settings, print)
-    batches = ImageBatches(
-        images["train"], Ports({"pixels": Input((SIZE, SIZE, 3))}, ("answer",)), BATCH, WORKERS, seed=0
-    )
+    batches = ImageBatches(images["train"], BATCH, WORKERS, seed=0)
     finish = CompleteCache(images, WORKERS, print)
 
     def epoch(number: int) -> Iterator[int]:
         for batch in batches.epoch(number):
+            batch.inputs[0].float()  # a training does so on its device; the others make floats too
             yield batch.size
         finish.on_epoch_end(number)
 

@@ -27,6 +27,9 @@ def shared_data():
     return folder
 
 
+os.environ["SIGHTLINE_PRECISION"] = "float32"  # a seed means the same result, whatever the machine finds faster
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """No test touches the caches of whoever runs it."""

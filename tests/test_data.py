@@ -27,9 +27,7 @@ from sightline.data.sources import recognise
 from sightline.data.sources.class_folders import read_class_folders
 from sightline.data.splits import with_splits
 from sightline.errors import DataError
-from sightline.layers import Input
 from sightline.structures import Dataset, ImageSpec, Problem, Sample
-from sightline.training.ports import Ports
 
 RGB = ImageSpec(6, 5, 3)
 GRAY = ImageSpec(6, 5, 1)
@@ -558,14 +556,9 @@ def numbered(folder: Path, n: int, classes: int = 3) -> list[Sample]:
     return [Sample(put(folder / f"{i:03d}.png", (i, i, i)), i % classes) for i in range(n)]
 
 
-def one_input(shape):
-    """The ports of a network that takes one image and gives one answer."""
-    return Ports({"pixels": Input(shape)}, ("answer",))
-
-
-def epoch_of(images, number: int = 0, *, batch_size: int = 8, workers: int = 2, seed: int | None = 0, channels=3):
+def epoch_of(images, number: int = 0, *, batch_size: int = 8, workers: int = 2, seed: int | None = 0):
     """(pixels, targets) of an epoch's batches."""
-    batches = ImageBatches(images, one_input((6, 5, channels)), batch_size, workers, seed=seed)
+    batches = ImageBatches(images, batch_size, workers, seed=seed)
     return list(batches.epoch(number))
 
 
@@ -623,18 +616,18 @@ def test_the_last_batch_may_be_smaller(tmp_path, batch_size):
     sizes = [batch.size for batch in batches]
     assert sum(sizes) == 20
     assert set(sizes[:-1]) <= {batch_size}
-    assert len(batches) == ImageBatches(images, one_input((6, 5, 3)), batch_size, 1).steps
+    assert len(batches) == ImageBatches(images, batch_size, 1).steps
     assert sorted(order(batches)) == list(range(20))
 
 
 @pytest.mark.parametrize(("spec", "channels"), [(RGB, 3), (GRAY, 1)])
-def test_batches_are_float_pixels_channels_last(tmp_path, spec, channels):
+def test_batches_are_bytes_channels_last(tmp_path, spec, channels):
     pixels = noise(12, 6, 5, 3)
     samples = [Sample(save(tmp_path, Image.fromarray(p), f"{i}.png"), i % 2) for i, p in enumerate(pixels)]
     images, _ = read_images(samples, spec, 2)
-    batches = epoch_of(images, batch_size=5, seed=None, channels=channels)
+    batches = epoch_of(images, batch_size=5, seed=None)
     for batch in batches:
-        assert batch.inputs[0].dtype == torch.float32
+        assert batch.inputs[0].dtype == torch.uint8
         assert batch.inputs[0].shape == (batch.size, channels, 6, 5)
         assert batch.inputs[0].is_contiguous(memory_format=torch.channels_last)
         assert batch.targets[0].dtype == torch.int64
@@ -663,10 +656,18 @@ def test_memory_and_workers_change_nothing(tmp_path, monkeypatch):
             assert torch.equal(batch.targets[0], other.targets[0])
 
 
+@pytest.mark.parametrize("first", [0, 1, 3, 5])
+def test_an_epoch_goes_on_from_any_batch(tmp_path, first):
+    images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
+    whole, rest = (list(ImageBatches(images, 4, 2, seed=0).epoch(2, begin)) for begin in (0, first))
+    assert len(rest) == 5 - first
+    assert order(rest) == order(whole)[4 * first :]
+
+
 def test_an_epoch_may_be_left_in_the_middle(tmp_path, monkeypatch):
     monkeypatch.setattr(image_store, "MEMORY_SHARE", 0)
     images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
-    batches = ImageBatches(images, one_input((6, 5, 3)), 4, 2, seed=0)
+    batches = ImageBatches(images, 4, 2, seed=0)
     began = batches.epoch(0)
     first = next(began)
     began.close()

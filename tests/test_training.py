@@ -591,9 +591,9 @@ def test_callbacks_written_with_required_logs():
 
 def test_a_callback_that_would_never_be_called_is_refused():
     class Tests(callbacks.Callback):
-        def on_test_end(self, logs=None): ...
+        def on_test_batch_end(self, batch, logs=None): ...
 
-    with pytest.raises(ArgumentError, match="on_test_end"):
+    with pytest.raises(ArgumentError, match="on_test_batch_end"):
         small().fit(*data(), verbose=0, callbacks=Tests())
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .regularizers import Regularizer as Regularizer
     from .runs import Run as Run
     from .runs import train as train
+    from .training.lr_finder import lr_find as lr_find
 
 _MODULES = (
     "activations",
@@ -72,6 +73,7 @@ _NAMES = {
     "create": "architectures",
     "list_models": "architectures",
     "load": "models",
+    "lr_find": "training.lr_finder",
     "train": "runs",
 }
 

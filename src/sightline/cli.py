@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,25 @@ Cache = Annotated[
     typer.Option("--cache/--no-cache", help="Keep decoded images for later epochs and runs [yes].", show_default=False),
 ]
 
+Data = Annotated[Path | None, typer.Argument(help="A folder of labelled images, or a CSV file.")]
+Config = Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")]
+TaskName = Annotated[str | None, typer.Option(help="classify.")]
+Network = Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images in one step [32].")]
+ImageSize = Annotated[int | None, typer.Option(help="Pixels a side [the model's].")]
+ColorMode = Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")]
+Resize = Annotated[str | None, typer.Option(help="squash, crop (the middle) or letterbox [squash].")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="A kind of error to go on with, as `sightline check` names it; repeat for more."),
+]
+Precision = Annotated[
+    str | None, typer.Option(help="float32, bfloat16, float16, or auto: the fastest that agrees [auto].")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda ... [auto].")]
+Workers = Annotated[int | None, typer.Option(help="Threads that decode images [all cores].")]
+Seed = Annotated[int | None, typer.Option(help="Seed of splits, weights and order [0].")]
+
 
 @app.callback(invoke_without_command=True)
 def _common(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
@@ -59,49 +79,118 @@ def demo(
     """
     from .runs.demo import demo as run_demo
 
-    run_demo(epochs=epochs, runs=runs)
+    _until_interrupted(run_demo, epochs=epochs, runs=runs)
 
 
 @app.command()
 def train(
-    data: Annotated[Path | None, typer.Argument(help="A folder of labelled images, or a CSV file.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")] = None,
-    task: Annotated[str | None, typer.Option(help="classify.")] = None,
-    model: Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")] = None,
+    data: Data = None,
+    config: Config = None,
+    task: TaskName = None,
+    model: Network = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images [10].")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in one step [32].")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels a side [the model's].")] = None,
-    color_mode: Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")] = None,
-    resize: Annotated[str | None, typer.Option(help="squash, crop (the middle) or letterbox [squash].")] = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    color_mode: ColorMode = None,
+    resize: Resize = None,
     augment: Augment = None,
     format: Format = None,
     group_pattern: GroupPattern = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="A kind of error to go on with, as `sightline check` names it; repeat for more."),
-    ] = None,
+    allow: Allow = None,
     cache: Cache = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam at the start; it falls along a cosine [0.001].")
+        float | None, typer.Option(help="Learning rate of Adam, the largest of the schedule [0.001].")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda ... [auto].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that decode images [all cores].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of splits, weights and order [0].")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="cosine, linear, step, exponential, one-cycle, constant or plateau [cosine].", metavar="NAME"
+        ),
+    ] = None,
+    warmup: Annotated[float | None, typer.Option(help="Epochs in which the rate first rises from 0 [0].")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Measure and keep moving averages of the weights, with this momentum [none].")
+    ] = None,
+    clip: Annotated[float | None, typer.Option(help="The most that the gradients' norm may be [any].")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better validation [never].")
+    ] = None,
+    time_budget: Annotated[float | None, typer.Option(help="Minutes after which the training stops [none].")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's logs too.")] = False,
+    precision: Precision = None,
+    device: Device = None,
+    workers: Workers = None,
+    seed: Seed = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder [DATA-MODEL].")] = None,
     runs: Annotated[str | None, typer.Option(help="The folder of all runs [runs].")] = None,
     exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Replace a run of this name.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder; --epochs may be raised.")
+    ] = None,
 ) -> None:
     """Train a network on a folder of images.
 
-    It is measured on images that it never saw, and the run is written with a report.
+    It is measured on images that it never saw, and the run is written with a report. Ctrl-C saves it, and --resume goes on.
     """
     from .runs import train as run_train
 
-    run_train(
-        data, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
+    _until_interrupted(
+        run_train,
+        data, resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
         color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow,
-        cache=cache, lr=lr, device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
+        cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
+        time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, device=device, workers=workers,
+        seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
     )  # fmt: skip
+
+
+@app.command()
+def lr(
+    data: Data = None,
+    config: Config = None,
+    task: TaskName = None,
+    model: Network = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    color_mode: ColorMode = None,
+    resize: Resize = None,
+    augment: Augment = None,
+    format: Format = None,
+    group_pattern: GroupPattern = None,
+    allow: Allow = None,
+    cache: Cache = None,
+    precision: Precision = None,
+    device: Device = None,
+    workers: Workers = None,
+    seed: Seed = None,
+    start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
+    end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=10, help="Rates tried, one a batch.")] = 200,
+    plot: Annotated[Path | None, typer.Option(help="Draw loss against rate into this PNG file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find a learning rate: train for a moment at rates that grow, and see where the loss falls.
+
+    Takes the flags of `train`, to which what it finds is given: sightline train ... --lr RATE.
+    """
+    from .console import silent
+    from .runs.finding_rate import find_learning_rate
+
+    found = find_learning_rate(
+        data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
+        batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
+        format=format, group_pattern=group_pattern, allow=allow, cache=cache, precision=precision, device=device,
+        workers=workers, seed=seed,
+    )  # fmt: skip
+    if plot is not None:
+        found.draw(plot)
+    if as_json:
+        _print_json(found.as_dict())
+        return
+    say(str(found))
+    say(f"Train with it: --lr {found.suggestion:.2g}")
+    if plot is not None:
+        say(f"Plot {plot}")
 
 
 @app.command()
@@ -241,6 +330,16 @@ def _prediction_table(predictions: list[Any], top: int) -> Any:
         then = ", ".join(f"{other} {p:.3f}" for other, p in others)
         table.add_row(printable(str(prediction.path)), name, f"{probability:.4f}", then)
     return table
+
+
+def _until_interrupted(work: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+    """Work that a signal may end after it was saved: the exit code is then the signal's."""
+    from .training.interruption import Interrupted
+
+    try:
+        work(*arguments, **named)
+    except Interrupted as interrupted:
+        raise typer.Exit(interrupted.exit_code) from None
 
 
 def _print_json(value: Any) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 # --- arguments, of whatever takes them in Keras ----------------------------------------------------------------
 
 _CONSTRAINT = "A weight is not constrained; a regularizer keeps it small: kernel_regularizer=regularizers.L2(...)"
-_EMA = "Average the weights in a callback of your own, with torch.optim.swa_utils.AveragedModel"
 _NO_BATCH = "Give input_shape=(height, width, channels), without the batch"
 _LOADER = "Give fit a torch DataLoader, which has workers of its own"
+_SCALARS = "TensorBoard gets the numbers of the logs; write weights in on_epoch_end of a callback of your own"
 
 ARGUMENTS: dict[str, str] = {
     "activity_regularizer": "Only weights have regularizers; write what an answer costs into a loss function of your own",
@@ -32,10 +32,11 @@ ARGUMENTS: dict[str, str] = {
     "decay": "Give learning_rate a schedule: optimizers.schedules.InverseTimeDecay",
     "depthwise_constraint": _CONSTRAINT,
     "dtype": "model.double() or model.half() sets the precision of a whole model",
-    "ema_momentum": _EMA,
-    "ema_overwrite_frequency": _EMA,
+    "embeddings_freq": _SCALARS,
+    "embeddings_metadata": _SCALARS,
     "gamma_constraint": _CONSTRAINT,
     "gradient_accumulation_steps": "Call loss.backward() several times before optimizer.step() in a loop of your own",
+    "histogram_freq": _SCALARS,
     "include_optimizer": "A file always holds how the model was compiled",
     "input_axes": "Fans follow from the shape of the kernel; VarianceScaling takes any scale",
     "input_dim": "Give input_shape=(features,)",
@@ -53,6 +54,7 @@ ARGUMENTS: dict[str, str] = {
     "output_axes": "Fans follow from the shape of the kernel; VarianceScaling takes any scale",
     "overwrite": "A file that is there is replaced, whole or not at all",
     "pointwise_constraint": _CONSTRAINT,
+    "profile_batch": "torch.profiler profiles the steps: profiler.step() in on_train_batch_end of a callback of your own",
     "quantization_config": "torch.ao quantizes a torch module, which the model is",
     "ragged": "Images have one size each; resize them, or make batches of one",
     "renorm": "Only plain batch normalization is there; leave it out",
@@ -60,16 +62,17 @@ ARGUMENTS: dict[str, str] = {
     "renorm_momentum": "Only plain batch normalization is there; leave it out",
     "run_eagerly": "Every layer runs eagerly; a debugger works in all of them",
     "safe_mode": "Loading a file never runs code from it",
-    "save_freq": 'The model is saved after each epoch, Keras\'s "epoch"; save in on_train_batch_end of a callback otherwise',
     "save_format": "The suffix of the path chooses the format: .sightline, .keras or .h5",
     "skip_mismatch": "Weights go to a network of the same layers; set_weights on single layers takes over a part",
     "sparse": "Inputs are dense arrays",
     "steps_per_execution": "Each step is one call; leave it out",
     "synchronized": "Statistics are of the batch on this device; torch.nn.SyncBatchNorm through layers.Torch has all devices'",
     "tensor": "Input makes a symbolic value; call the model on the tensor itself",
-    "use_ema": _EMA,
     "use_multiprocessing": _LOADER,
     "workers": _LOADER,
+    "write_graph": "model.summary() shows the layers; TensorBoard gets the numbers of the logs",
+    "write_images": _SCALARS,
+    "write_steps_per_second": "fit shows the time of each epoch; write rates in on_epoch_end of a callback of your own",
     "zipped": "A .keras file is always one zip",
 }
 
@@ -80,16 +83,18 @@ HONOURED: dict[str, tuple[object, ...]] = {
     "activity_regularizer": (None,),
     "data_format": (None, "channels_last"),
     "dtype": (None, "float32"),
-    "ema_overwrite_frequency": (None,),
+    "embeddings_freq": (0,),
+    "embeddings_metadata": (None,),
     "gradient_accumulation_steps": (None,),
+    "histogram_freq": (0,),
     "jit_compile": (False,),
     "loss_scale_factor": (None,),
+    "profile_batch": (0,),
     "quantization_config": (None,),
     "ragged": (False, None),
     "renorm": (False,),
     "renorm_clipping": (None,),
     "run_eagerly": (True,),
-    "save_freq": ("epoch",),
     "sparse": (False, None),
     "steps_per_execution": (1,),
     "synchronized": (False,),
@@ -99,7 +104,9 @@ HONOURED: dict[str, tuple[object, ...]] = {
     "overwrite": (True,),
     "safe_mode": (True,),
     "skip_mismatch": (False,),
-    "use_ema": (False,),
+    "write_graph": (False,),
+    "write_images": (False,),
+    "write_steps_per_second": (False,),
     "zipped": (True, None),
 }
 
@@ -179,12 +186,9 @@ MODULES: dict[str, dict[str, str]] = {
     | _all("MultiOptimizer OptimizerMap", "One optimizer trains all; trainable = False freezes layers")
     | _all("legacy", "The optimizers have Keras 3's arguments")
     | _all("serialize deserialize", _FILES),
-    "callbacks": _all("BackupAndRestore OrbaxCheckpoint", "Use ModelCheckpoint; load_model goes on from its file")
-    | _all("EarlyStopping TerminateOnNaN", "Set self.model.stop_training = True in on_epoch_end of a callback of your own")
-    | _all("CSVLogger TensorBoard RemoteMonitor", "fit returns all of it: History.history; or log in on_epoch_end of a callback")
-    | _all("LambdaCallback", "Write a subclass of callbacks.Callback")
-    | _all("CallbackList ProgbarLogger", "fit takes a list of callbacks, and shows its progress itself")
-    | _all("SwapEMAWeights", _EMA),
+    "callbacks": _all("OrbaxCheckpoint", "Use ModelCheckpoint for the model, BackupAndRestore for the whole training")
+    | _all("RemoteMonitor", "Send the logs in on_epoch_end of a callback of your own; CSVLogger and TensorBoard write them")
+    | _all("CallbackList ProgbarLogger", "fit takes a list of callbacks, and shows its progress itself"),
     "initializers": _all("Identity IdentityInitializer identity STFT STFTInitializer stft",
                          "A function that fills a tensor in place serves as one: torch.nn.init.eye_")
     | _all("OrthogonalInitializer", "It is called Orthogonal")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from . import optimizers
-from .callbacks import Callback, History
+from .callbacks import Callback, History, as_callbacks, in_order, watching
 from .configurable import refuse_beyond
 from .console import is_terminal, say, silent
 from .errors import ArgumentError, ModelFileError, SightlineError, whole_number
@@ -27,11 +27,14 @@ from .layers.base import checked_shape
 from .layout import person_shape, to_channels_last
 from .measure.summary import summarize
 from .training import loop
+from .training.allocator import keep_freed_memory
 from .training.batches import as_batches, as_triple, split_off
 from .training.compiled import Compiled
+from .training.numerics import AUTO, WORTH_MEASURING, Choice, Numerics, measuring
 from .training.ports import ports_of
 from .training.progress import EpochProgress, as_text
 from .training.step import Step
+from .training.training import Take, Training
 from .version import __version__
 
 SUFFIX = ".sightline"
@@ -79,15 +82,19 @@ class Model(Network):
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        precision: str = "auto",
         **unknown: Any,
     ) -> None:
         """Say how to train: an optimizer, a loss and metrics, each by name, class, instance or (not the optimizer) function.
 
         A model with several outputs takes a loss, `loss_weights` and metrics for each: a list in their order, or a dict
         by the names of their layers; one loss alone serves all. `weighted_metrics` see the sample weights.
+        `precision` is what `fit` computes in: "float32", "bfloat16", "float16", or "auto": a training of 100 steps and
+        more tries the 16-bit one that the device has on its first batch, and takes it where it is faster and gives the
+        same loss. Weights stay float32, and so do `evaluate` and `predict`.
         """
         refuse_beyond(Model.compile, unknown)
-        parts = {"loss_weights": loss_weights, "weighted_metrics": weighted_metrics}
+        parts = {"loss_weights": loss_weights, "weighted_metrics": weighted_metrics, "precision": precision}
         compiled = Compiled(optimizer, loss, metrics, **parts)
         if self.built:
             compiled.goals(ports_of(self).outputs)
@@ -144,21 +151,25 @@ class Model(Network):
         bar = EpochProgress(
             epochs, batches.steps, bar=verbose in ("auto", 1) and is_terminal(), tell=say if verbose else silent
         )
-        everyone = [*_as_callbacks(callbacks), history, bar]
+        everyone = in_order([*as_callbacks(callbacks), history, bar])
+        take = self._deciding(step, batches.steps, epochs, say if verbose else silent)
+        training = Training(self, step, batches, everyone, take)
         for callback in everyone:
             callback.set_model(self)
-            callback.set_params({"epochs": epochs, "steps": batches.steps, "verbose": verbose})
+            callback.set_training(training)
+            callback.set_params(
+                {"epochs": epochs, "steps": batches.steps, "verbose": verbose, "validates": held_back is not None}
+            )
         self.stop_training = False
-        with bar:
+        keep_freed_memory()
+        with bar, watching(everyone) as saved:
             loop.fit(
-                self,
-                step,
-                batches,
+                training,
                 epochs=epochs,
                 first_epoch=initial_epoch,
-                callbacks=everyone,
                 validate=_in_epochs(validation_freq, validate),
                 should_stop=lambda: self.stop_training,
+                saved=saved,
             )
         return history
 
@@ -215,6 +226,25 @@ class Model(Network):
                 f"{self.name} does not know its input's shape yet, which {what} needs",
                 fix="Give the first layer input_shape=(height, width, channels), or begin with sl.Input",
             )
+
+    def _deciding(self, step: Step, steps: int | None, epochs: int, tell: Callable[[str], None]) -> Take:
+        """The step's update, in the precision that is asked for, known, or found out where that pays."""
+        compiled = self._compiled
+        assert compiled is not None
+        short = steps is not None and steps * epochs < WORTH_MEASURING
+        step.numerics = Numerics("float32" if short and compiled.precision == AUTO else compiled.precision)
+
+        def decided(choice: Choice) -> None:
+            compiled.decided(choice)
+            if choice.trials:
+                tell(str(choice))
+
+        return measuring(step, self, decided)
+
+    @property
+    def numerics_choice(self) -> Choice | None:
+        """Which precision `fit` has taken with `precision="auto"`, and the trials that say why; None where none was needed."""
+        return None if self._compiled is None else self._compiled.choice
 
     def _step(self, what: str, *, update: bool = False) -> Step:
         """The step of `fit` (which updates the weights) or of `evaluate` (whose metrics have seen nothing)."""
@@ -361,21 +391,15 @@ def _shape_given_by(layer: Any) -> tuple[int, ...] | None:
     return layer.input_shape
 
 
-def _as_callbacks(given: Sequence[Callback] | Callback | None) -> list[Callback]:
-    callbacks = [given] if isinstance(given, Callback) else list(given or ())
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise ArgumentError("A callback is an instance of callbacks.Callback", received=repr(callback))
-    return callbacks
-
-
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
     """NHWC; NumPy has no bfloat16."""
     return to_channels_last(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _in_epochs(frequency: int | Sequence[int], validate: Callable[[], Any] | None) -> Callable[[int], Any]:
-    """Validation in those epochs (counted from 0) that `validation_freq` names."""
+def _in_epochs(
+    frequency: int | Sequence[int], validate: Callable[[], Any] | None
+) -> Callable[[int], Callable[[], Any] | None]:
+    """What validates after an epoch (counted from 0) that `validation_freq` names; None after another."""
     every = isinstance(frequency, int) and not isinstance(frequency, bool)
     if (not every and not isinstance(frequency, Sequence)) or (every and frequency < 1):  # type: ignore[operator]
         raise ArgumentError("validation_freq is a positive whole number, or a list of epochs", received=repr(frequency))
@@ -383,7 +407,7 @@ def _in_epochs(frequency: int | Sequence[int], validate: Callable[[], Any] | Non
     def asked_for(epoch: int) -> bool:
         return (epoch + 1) % frequency == 0 if every else epoch + 1 in frequency  # type: ignore[operator]
 
-    return lambda epoch: validate() if validate is not None and asked_for(epoch) else None
+    return lambda epoch: validate if validate is not None and asked_for(epoch) else None
 
 
 def load_model(

@@ -16,12 +16,11 @@ from torch import nn
 
 from . import schedules as schedules
 from .configurable import Configurable, from_name
-from .errors import ArgumentError, SightlineError
+from .errors import ArgumentError, SightlineError, whole_number
 from .graph.build import snake_case
 from .keras_only import missing, own
-from .schedules import ABOVE_0, AT_LEAST_0, LearningRateSchedule, Range, check_numbers, is_number
+from .schedules import ABOVE_0, AT_LEAST_0, TO_1, LearningRateSchedule, Range, check_numbers, is_number
 
-TO_1: Range = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
 BELOW_1: Range = ("a number >= 0 and below 1", lambda value: 0 <= value < 1)
 
 LearningRate = float | LearningRateSchedule | Callable[[], float]
@@ -35,6 +34,8 @@ class Optimizer(Configurable, abc.ABC):
     `weight_decay`: before each update a weight loses rate * weight_decay of itself (Loshchilov & Hutter, 2019).
     At most one of: `clipnorm`, the most that the norm of one gradient may be; `clipvalue`, of one of its elements;
     `global_clipnorm`, of all gradients as one vector.
+    `use_ema`: keep an average of each parameter, which an update moves by 1 - `ema_momentum` of the way to it (Polyak &
+    Juditsky, 1992). The parameters become their averages after each `ema_overwrite_frequency` updates, and by `finalize`.
     `iterations` counts the updates.
     """
 
@@ -45,6 +46,9 @@ class Optimizer(Configurable, abc.ABC):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
         name: str | None = None,
         **unknown: Any,
     ):
@@ -52,12 +56,16 @@ class Optimizer(Configurable, abc.ABC):
         self._rate = self._checked_rate(learning_rate)
         self.weight_decay, self.name = weight_decay, name or snake_case(type(self).__name__)
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        self.iterations = 0
+        self.use_ema, self.ema_momentum, self.ema_overwrite_frequency = use_ema, ema_momentum, ema_overwrite_frequency
+        self.iterations, self.swapped = 0, False
         self._parameters: Tensors | None = None
         self._undecayed: Tensors = []
         self._state: dict[str, dict[torch.Tensor, torch.Tensor]] = {}
         if weight_decay is not None:
             check_numbers(self, AT_LEAST_0, "weight_decay")
+        check_numbers(self, TO_1, "ema_momentum")
+        if ema_overwrite_frequency is not None:
+            whole_number(ema_overwrite_frequency, f"{type(self).__name__}: ema_overwrite_frequency is None or")
         clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, name) is not None]
         check_numbers(self, ABOVE_0, *clips)
         if len(clips) > 1:
@@ -107,7 +115,7 @@ class Optimizer(Configurable, abc.ABC):
     def bind(self, parameters: Iterable[nn.Parameter]) -> None:
         """Take over these parameters; state and `iterations` begin anew. Frozen ones are left out."""
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._state, self.iterations = {}, 0
+        self._state, self.iterations, self.swapped = {}, 0, False
 
     def is_bound_to(self, parameters: Iterable[nn.Parameter]) -> bool:
         """Whether just these parameters, less the frozen ones, are what `step` updates."""
@@ -141,6 +149,8 @@ class Optimizer(Configurable, abc.ABC):
         self._clip(gradients)
         self._decay(parameters, rate)
         self._update(parameters, gradients, rate)
+        if self.use_ema:
+            self._average()
         self.iterations += 1
 
     @abc.abstractmethod
@@ -166,14 +176,57 @@ class Optimizer(Configurable, abc.ABC):
             # p + (-rate * decay) * p: as a factor, 1 - rate * decay would lose most of its digits in float32
             torch._foreach_add_(decayed, decayed, alpha=-rate * self.weight_decay)
 
-    def _slots(self, name: str, parameters: Tensors, initial: float = 0.0) -> Tensors:
-        """The state of this name for each parameter, made when first asked for; it follows a parameter that moved."""
+    def _slots(self, name: str, parameters: Tensors, initial: float | None = 0.0) -> Tensors:
+        """The state of this name for each parameter, made when first asked for; it follows a parameter that moved.
+
+        Without `initial` it begins as the parameter.
+        """
         slots = self._state.setdefault(name, {})
         for parameter in parameters:
             if parameter not in slots:
-                slots[parameter] = torch.full_like(parameter, initial)
+                slots[parameter] = torch.clone(parameter) if initial is None else torch.full_like(parameter, initial)
             slots[parameter] = _laid_as(parameter, slots[parameter])
         return [slots[parameter] for parameter in parameters]
+
+    # --- averages --------------------------------------------------------------------------------------------------
+
+    def _average(self) -> None:
+        """average += (1 - ema_momentum) * (parameter - average), also of parameters that this update did not reach."""
+        parameters, averages = self._bound(), self._averages()
+        torch._foreach_lerp_(averages, parameters, 1 - self.ema_momentum)
+        if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
+            torch._foreach_copy_(parameters, averages)
+
+    def _averages(self) -> Tensors:
+        if not self.iterations:  # a file of Keras's holds zeros then, which are no averages
+            self._state.pop("average", None)
+        return self._slots("average", self._bound(), None)
+
+    @torch.no_grad()
+    def swap_averages(self) -> None:
+        """Exchange the parameters and their averages, to the bit; `swapped` says whether they stand in each other's place.
+
+        Raises SightlineError without `use_ema`.
+        """
+        if not self.use_ema:
+            raise SightlineError(
+                f"This {type(self).__name__} keeps no averages of the weights",
+                fix=f"Make it with use_ema=True: {type(self).__name__}(use_ema=True)",
+            )
+        parameters, averages = self._bound(), self._averages()
+        weights = [torch.clone(parameter) for parameter in parameters]
+        torch._foreach_copy_(parameters, averages)
+        torch._foreach_copy_(averages, weights)
+        self.swapped = not self.swapped
+
+    @torch.no_grad()
+    def finalize(self) -> None:
+        """The end of a training: with `use_ema` the parameters become their averages, if there was any update."""
+        if not self.use_ema or not self.iterations:
+            return
+        if self.swapped:
+            self.swap_averages()
+        torch._foreach_copy_(self._bound(), self._averages())
 
     # --- state -----------------------------------------------------------------------------------------------------
 
@@ -187,6 +240,7 @@ class Optimizer(Configurable, abc.ABC):
         return self._kind() | {
             "learning_rate": self._rate if isinstance(self._rate, float) else None,
             "iterations": self.iterations,
+            "swapped": self.swapped,
             "state": state,
         }
 
@@ -211,6 +265,7 @@ class Optimizer(Configurable, abc.ABC):
             for name, slots in state["state"].items()
         }
         self._rate, self.iterations = self._rate if rate is None else float(rate), state["iterations"]
+        self.swapped = state["swapped"]
 
     def _kind(self) -> dict[str, Any]:
         """What a state must share with an optimizer that loads it."""

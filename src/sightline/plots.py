@@ -10,7 +10,7 @@ import numpy as np
 
 from .files import atomic_write
 
-TRAINING, VALIDATION = "#8a94a6", "#1565c0"
+TRAINING, VALIDATION, MARK = "#8a94a6", "#1565c0", "#c62828"
 
 
 def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -50,6 +50,28 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
             if count:
                 color = "white" if share[i, j] > 0.5 else "black"
                 axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=color)
+    _write(figure, path)
+
+
+def draw_learning_rates(
+    rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float], path: Path
+) -> None:
+    """The loss against the learning rate of a sweep, as it was and smoothed; `marks` are rates to point at, by name."""
+    figure = _figure(6.4, 3.6)
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color=TRAINING, alpha=0.5, linewidth=1, label="loss of a batch")
+    axes.plot(rates, smoothed, color=VALIDATION, label="smoothed")
+    for (name, rate), style in zip(marks.items(), ("-", "--", ":", "-."), strict=False):
+        axes.axvline(rate, color=MARK, linestyle=style, linewidth=1, label=f"{name} {rate:.2g}")
+    lowest, highest = float(smoothed.min()), float(smoothed.max())
+    room = 0.15 * (highest - lowest)  # losses far above, where it diverges, would press the rest flat
+    axes.set_ylim(min(lowest, float(losses.min())) - room, highest + 2 * room)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_title("loss", loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     _write(figure, path)
 
 

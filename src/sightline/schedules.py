@@ -1,7 +1,8 @@
 """Learning rates that change while training: Keras's schedules of the step, and functions of the epoch.
 
 A `LearningRateSchedule` is given as an optimizer's `learning_rate` and asked before each update, with the number of
-updates so far. A function of the epoch, such as `cosine` makes, is for `callbacks.LearningRateScheduler`.
+updates so far; or it is given to `callbacks.LearningRateScheduler` and asked before each epoch, with its number from 0.
+Any other function of the epoch, such as `cosine` makes, is for LearningRateScheduler alone.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from numbers import Real
 from typing import Any
 
 from .configurable import Configurable
-from .errors import ArgumentError
+from .errors import ArgumentError, whole_number
 
 Range = tuple[str, Callable[[float], bool]]  # in words and as a test
 AT_LEAST_0: Range = ("a number >= 0", lambda value: value >= 0)
 ABOVE_0: Range = ("a number > 0", lambda value: value > 0)
+TO_1: Range = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
 AT_LEAST_1: Range = ("a number >= 1", lambda value: value >= 1)
 
 
@@ -239,6 +241,78 @@ class CosineDecayRestarts(LearningRateSchedule):
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
 
+class OneCycle(LearningRateSchedule):
+    """Up half a cosine to `max_learning_rate`, then down half a cosine: super-convergence (Smith & Topin, 2018).
+
+    The rise takes `warmup_share` of `total_steps` and begins at `start_factor` times `max_learning_rate`; the last step
+    has `end_factor` times the rate of the first, and so have all after it. The defaults are torch's OneCycleLR's.
+    """
+
+    def __init__(
+        self,
+        max_learning_rate: float,
+        total_steps: float,
+        warmup_share: float = 0.3,
+        start_factor: float = 1 / 25,
+        end_factor: float = 1e-4,
+        name: str = "OneCycle",
+        **unknown: Any,
+    ):
+        self._refuse(unknown)
+        self.max_learning_rate, self.total_steps, self.warmup_share = max_learning_rate, total_steps, warmup_share
+        self.start_factor, self.end_factor, self.name = start_factor, end_factor, name
+        check_numbers(self, AT_LEAST_0, "max_learning_rate", "start_factor", "end_factor")
+        check_numbers(self, AT_LEAST_1, "total_steps")
+        check_numbers(self, TO_1, "warmup_share")
+
+    def __call__(self, step: int) -> float:
+        first = self.max_learning_rate * self.start_factor
+        peak, last = self.warmup_share * self.total_steps - 1, self.total_steps - 1
+        if step <= peak and peak > 0:
+            return _along_a_cosine(first, self.max_learning_rate, step / peak)
+        done = (step - peak) / (last - peak) if last > peak else 1.0
+        return _along_a_cosine(self.max_learning_rate, first * self.end_factor, min(done, 1.0))
+
+
+def _along_a_cosine(start: float, end: float, done: float) -> float:
+    """From `start` to `end` as `done` goes from 0 to 1."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class WarmUp(LearningRateSchedule):
+    """A straight rise from `start` to the schedule's first rate in `steps`, then the schedule from its step 0.
+
+    `schedule` is a LearningRateSchedule, or a number for a rate that stays (Goyal et al., 2017).
+    """
+
+    def __init__(
+        self,
+        schedule: float | LearningRateSchedule,
+        steps: int,
+        start: float = 0.0,
+        name: str = "WarmUp",
+        **unknown: Any,
+    ):
+        self._refuse(unknown)
+        self.schedule, self.start, self.name = schedule, start, name
+        self.steps = whole_number(steps, "WarmUp: steps", least=0)
+        if not isinstance(schedule, LearningRateSchedule) and (not is_number(schedule) or schedule < 0):
+            raise ArgumentError(
+                "WarmUp: schedule is a learning rate or a schedule of it",
+                expected="a number >= 0 or a LearningRateSchedule",
+                received=repr(schedule),
+            )
+        check_numbers(self, AT_LEAST_0, "start")
+
+    def __call__(self, step: int) -> float:
+        if step < self.steps:
+            return self.start + (self._after(0) - self.start) * step / self.steps
+        return self._after(step - self.steps)
+
+    def _after(self, step: int) -> float:
+        return self.schedule(step) if isinstance(self.schedule, LearningRateSchedule) else float(self.schedule)
+
+
 SCHEDULES: dict[str, type[LearningRateSchedule]] = {
     kind.__name__: kind
     for kind in (
@@ -248,6 +322,8 @@ SCHEDULES: dict[str, type[LearningRateSchedule]] = {
         PolynomialDecay,
         CosineDecay,
         CosineDecayRestarts,
+        OneCycle,
+        WarmUp,
     )
 }
 

@@ -479,7 +479,6 @@ def test_parts_of_compile(suffix: str, tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         ({"optimizer": "lion", "loss": "mse"}, "optimizer.*Lion"),
-        ({"optimizer": keras.optimizers.Adam(use_ema=True), "loss": "mse"}, "use_ema"),
         ({"optimizer": "sgd", "loss": keras.losses.Poisson()}, "Poisson"),
         ({"optimizer": "sgd", "loss": "mse", "metrics": [keras.metrics.CosineSimilarity()]}, "CosineSimilarity"),
     ],

@@ -160,6 +160,113 @@ def test_a_small_weight_decay_is_not_rounded_away() -> None:
     assert 1 - kept[0] == pytest.approx(1 - kept[1], rel=0.1)
 
 
+# --- averages ----------------------------------------------------------------------------------------------------
+
+STARTS = [0.1 * normal(np.random.default_rng(0), *shape) for shape in SHAPES]
+
+
+def averaging(kind: str = "SGD", **arguments: Any) -> tuple[Any, list[torch.nn.Parameter], Any, list[Any]]:
+    """Both sides with the same parameters: (ours, its parameters, Keras's, its variables)."""
+    ours, theirs = (getattr(module.optimizers, kind)(0.1, use_ema=True, **arguments) for module in (sl, keras))
+    parameters = [torch.nn.Parameter(torch.from_numpy(start.copy())) for start in STARTS]
+    variables = [keras.Variable(start) for start in STARTS]
+    ours.bind(parameters)
+    theirs.build(variables)
+    return ours, parameters, theirs, variables
+
+
+def step_both(sides: tuple[Any, list[torch.nn.Parameter], Any, list[Any]], seed: int) -> None:
+    ours, parameters, theirs, variables = sides
+    gradients = [normal(np.random.default_rng(seed), *shape) for shape in SHAPES]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = torch.from_numpy(gradient.copy())
+    ours.step()
+    theirs.apply([jax.numpy.asarray(gradient) for gradient in gradients], variables)
+
+
+def assert_same_averages(sides: tuple[Any, list[torch.nn.Parameter], Any, list[Any]], what: str) -> None:
+    """The weights, and what stands beside them in the optimizer."""
+    ours, parameters, theirs, variables = sides
+    averages = ours.state_dict()["state"]["average"].values()
+    for actual, expected in zip(parameters, variables, strict=True):
+        assert_close(actual, np.asarray(expected.value), f"weights {what}")
+    for actual, expected in zip(averages, theirs._model_variables_moving_average, strict=True):
+        assert_close(actual, np.asarray(expected.value), f"averages {what}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frequency", [None, 1, 3])
+def test_averages_of_the_weights(kind: str, frequency: int | None) -> None:
+    sides = averaging(kind, ema_momentum=0.8, ema_overwrite_frequency=frequency)
+    for seed in range(7):
+        step_both(sides, seed)
+        assert_same_averages(sides, f"after step {seed + 1}")
+    sides[0].finalize()
+    sides[2].finalize_variable_values(sides[3])
+    assert_same_averages(sides, "at the end")
+    step_both(sides, 7)
+    assert_same_averages(sides, "of a second training")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0])
+def test_averages_at_the_ends_of_momentum(momentum: float) -> None:
+    """Momentum 0: the average is the weight, to the bit. Momentum 1: it stays what it was after the first update."""
+    optimizer, parameters, *_ = sides = averaging(ema_momentum=momentum)
+    for seed in range(3):
+        step_both(sides, seed)
+        if seed == 0:
+            first = [parameter.detach().clone() for parameter in parameters]
+    assert_same_averages(sides, "after three steps")
+    averages = optimizer.state_dict()["state"]["average"].values()
+    assert all(map(torch.equal, averages, first if momentum else parameters))
+
+
+def test_a_parameter_without_a_gradient_is_averaged_too() -> None:
+    optimizer, parameters = bound("SGD", {"use_ema": True, "ema_momentum": 0.5})
+    go(optimizer, parameters, range(1, 2))
+    for parameter in parameters:
+        parameter.grad = None
+    parameters[0].grad = torch.ones_like(parameters[0])
+    before = optimizer.state_dict()["state"]["average"][1].clone()
+    with torch.no_grad():
+        parameters[1].add_(1.0)
+    optimizer.step()
+    torch.testing.assert_close(optimizer.state_dict()["state"]["average"][1], before + 0.5)
+
+
+def test_swapped_twice_is_the_same_to_the_bit() -> None:
+    optimizer, parameters, *_ = sides = averaging(ema_momentum=0.9)
+    for seed in range(3):
+        step_both(sides, seed)
+    weights = [parameter.detach().clone() for parameter in parameters]
+    averages = [average.clone() for average in optimizer.state_dict()["state"]["average"].values()]
+    optimizer.swap_averages()
+    assert optimizer.swapped
+    assert all(map(torch.equal, parameters, averages))
+    resumed, copies = bound("SGD", {"use_ema": True}, parameters)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for one, its in ((optimizer, parameters), (resumed, copies)):
+        one.swap_averages()
+        assert not one.swapped
+        assert all(map(torch.equal, its, weights))
+    optimizer.swap_averages()
+    optimizer.finalize()
+    assert all(map(torch.equal, parameters, averages))
+    assert not optimizer.swapped
+
+
+def test_averages_that_are_not_there() -> None:
+    optimizer, parameters = bound("Adam", {})
+    before = [parameter.detach().clone() for parameter in parameters]
+    with pytest.raises(SightlineError, match=r"This Adam keeps no averages.*Adam\(use_ema=True\)"):
+        optimizer.swap_averages()
+    optimizer.finalize()
+    fresh, others = bound("Adam", {"use_ema": True}, parameters)
+    fresh.finalize()  # no update, no average
+    assert all(map(torch.equal, parameters, before))
+    assert all(map(torch.equal, others, before))
+
+
 # --- state -------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +293,7 @@ STATEFUL = [
     *RULES,
     *((kind, {"weight_decay": 0.1, "clipnorm": 1.0}) for kind in KINDS),
     *((kind, {"learning_rate": sl.optimizers.schedules.CosineDecay(0.1, 10)}) for kind in KINDS),
+    *((kind, {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 5}) for kind in KINDS),
 ]
 
 
@@ -334,7 +442,7 @@ def test_what_is_a_rate(rate: Any) -> None:
 
 # --- arguments ---------------------------------------------------------------------------------------------------
 
-FIXED = {"use_ema", "ema_momentum", "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps"}
+FIXED = {"loss_scale_factor", "gradient_accumulation_steps"}
 
 
 @pytest.mark.parametrize(("kind", "arguments"), RULES, ids=str)
@@ -385,6 +493,9 @@ def test_lr_is_refused_with_its_name(kind: str) -> None:
         ("RMSprop", {"momentum": math.nan}, "momentum"),
         ("Adagrad", {"initial_accumulator_value": -0.1}, "initial_accumulator_value"),
         ("Adagrad", {"epsilon": True}, "epsilon"),
+        ("SGD", {"use_ema": True, "ema_momentum": 1.1}, "ema_momentum.*from 0 to 1"),
+        ("Adam", {"use_ema": True, "ema_overwrite_frequency": 0}, "Adam: ema_overwrite_frequency.*at least 1.*0"),
+        ("Adam", {"use_ema": True, "ema_overwrite_frequency": 2.5}, "ema_overwrite_frequency.*2.5"),
     ],
 )
 def test_what_is_refused(kind: str, arguments: dict[str, Any], words: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import sightline as sl
@@ -41,6 +42,11 @@ SETTINGS = [
     ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 10}),
     ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 10, "t_mul": 1.0, "m_mul": 0.9}),
     ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 10, "m_mul": 0.5, "alpha": 0.1}),
+]
+OURS: list[tuple[str, dict[str, Any]]] = [
+    ("OneCycle", {"max_learning_rate": 0.1, "total_steps": 40}),
+    ("WarmUp", {"schedule": 0.1, "steps": 5}),
+    ("WarmUp", {"schedule": schedules.CosineDecay(0.1, 10), "steps": 5, "start": 0.01}),
 ]
 
 
@@ -86,11 +92,12 @@ def test_drawn_schedules(chosen: tuple[str, dict[str, Any]], steps: list[int]) -
 
 def test_every_schedule_of_keras_is_here_and_tried() -> None:
     theirs = {name for name, kind in vars(keras.optimizers.schedules).items() if isinstance(kind, type)}
-    assert set(SCHEDULES) == {kind for kind, _ in SETTINGS} == theirs - {"LearningRateSchedule"}
+    assert set(SCHEDULES) - {kind for kind, _ in OURS} == {kind for kind, _ in SETTINGS}
+    assert {kind for kind, _ in SETTINGS} == theirs - {"LearningRateSchedule"}
     assert all(getattr(schedules, name) is kind for name, kind in SCHEDULES.items())
 
 
-@pytest.mark.parametrize("kind", sorted(SCHEDULES))
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in SETTINGS}))
 def test_defaults_and_config(kind: str) -> None:
     arguments = next(arguments for name, arguments in SETTINGS if name == kind)
     ours, theirs = getattr(schedules, kind)(**arguments), getattr(keras.optimizers.schedules, kind)(**arguments)
@@ -100,7 +107,7 @@ def test_defaults_and_config(kind: str) -> None:
     assert getattr(schedules, kind)(*positional).get_config() == ours.get_config()
 
 
-@pytest.mark.parametrize(("kind", "arguments"), SETTINGS, ids=str)
+@pytest.mark.parametrize(("kind", "arguments"), [*SETTINGS, *OURS], ids=str)
 def test_into_json_and_back(kind: str, arguments: dict[str, Any]) -> None:
     schedule = getattr(schedules, kind)(**arguments)
     optimizer = from_plain(
@@ -146,6 +153,15 @@ BASE = {"initial_learning_rate": 0.1, "decay_steps": 10}
         ("CosineDecay", BASE | {"warmup_steps": 5}, "Give warmup_target"),
         ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 0}, "first_decay_steps"),
         ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 5, "t_mul": 0.5}, "t_mul.*>= 1"),
+        ("OneCycle", {"max_learning_rate": -0.1, "total_steps": 5}, "max_learning_rate.*>= 0"),
+        ("OneCycle", {"max_learning_rate": 0.1, "total_steps": 0}, "total_steps.*>= 1.*0"),
+        ("OneCycle", {"max_learning_rate": 0.1, "total_steps": 5, "warmup_share": 1.5}, "warmup_share.*from 0 to 1"),
+        ("OneCycle", {"max_learning_rate": 0.1, "total_steps": 5, "end_factor": -1}, "end_factor"),
+        ("OneCycle", {"max_learning_rate": 0.1, "total_steps": 5, "warmup_shar": 0.1}, 'Did you mean "warmup_share"'),
+        ("WarmUp", {"schedule": -0.1, "steps": 5}, "WarmUp: schedule.*>= 0 or a LearningRateSchedule.*-0.1"),
+        ("WarmUp", {"schedule": lambda step: 0.1, "steps": 5}, "WarmUp: schedule.*function"),
+        ("WarmUp", {"schedule": 0.1, "steps": 2.5}, "WarmUp: steps.*whole number.*2.5"),
+        ("WarmUp", {"schedule": 0.1, "steps": 5, "start": -1}, "start.*>= 0"),
     ],
 )
 def test_what_is_refused(kind: str, arguments: dict[str, Any], words: str) -> None:
@@ -156,6 +172,64 @@ def test_what_is_refused(kind: str, arguments: dict[str, Any], words: str) -> No
 def test_the_base_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         schedules.LearningRateSchedule()
+
+
+@given(
+    rate=RATES,
+    steps=st.integers(2, 60),
+    share=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.99]),
+    first=st.sampled_from([1.0, 2.0, 25.0]),
+    end=st.sampled_from([1.0, 100.0, 1e4]),
+)
+@examples(30)
+def test_one_cycle_is_torch_s(rate: float, steps: int, share: float, first: float, end: float) -> None:
+    assume(share * steps != 1)  # where torch divides by zero
+    ours = schedules.OneCycle(rate, steps, share, 1 / first, 1 / end)
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, steps, pct_start=share, cycle_momentum=False, div_factor=first, final_div_factor=end
+    )
+    for step in range(steps):
+        assert ours(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-15), step
+        optimizer.step()
+        if step + 1 < steps:
+            theirs.step()
+
+
+def test_one_cycle_by_default_and_after_its_end() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, 100)
+    ours = schedules.OneCycle(0.5, 100)
+    assert ours(0) == pytest.approx(theirs.get_last_lr()[0])
+    assert max(ours(step) for step in range(100)) == ours(29) == 0.5
+    assert ours(99) == pytest.approx(0.5 / 25 / 1e4)
+    assert ours(1000) == ours(100) == ours(99)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(1, 0.0), (1, 0.3), (1, 1.0), (10, 0.1), (10, 1.0)])
+def test_one_cycle_where_a_half_is_empty(steps: int, share: float) -> None:
+    schedule = schedules.OneCycle(0.1, steps, share)
+    rates = [schedule(step) for step in range(steps + 2)]
+    assert all(0 < rate <= 0.1 for rate in rates)
+    assert rates[-1] == pytest.approx(0.1 / 25 / 1e4)
+    assert steps == 1 or max(rates) == pytest.approx(0.1)
+
+
+def test_warm_up_rises_in_a_line_and_then_follows() -> None:
+    inner = schedules.CosineDecay(0.1, 10)
+    schedule = schedules.WarmUp(inner, 4, start=0.02)
+    assert [schedule(step) for step in range(5)] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert [schedule(4 + step) for step in range(20)] == [inner(step) for step in range(20)]
+    number = schedules.WarmUp(0.4, 2)
+    assert [number(step) for step in range(4)] == pytest.approx([0.0, 0.2, 0.4, 0.4])
+    assert [schedules.WarmUp(inner, 0)(step) for step in range(12)] == [inner(step) for step in range(12)]
+
+
+def test_warm_up_is_that_of_keras_s_cosine_decay() -> None:
+    theirs = keras.optimizers.schedules.CosineDecay(0.01, 20, 0.1, warmup_target=0.1, warmup_steps=10)
+    ours = schedules.WarmUp(schedules.CosineDecay(0.1, 20, 0.1), 10, 0.01)
+    expected = np.asarray(jax.vmap(theirs)(jax.numpy.arange(35)))
+    assert [ours(step) for step in range(35)] == pytest.approx(expected, rel=1e-5)
 
 
 def test_cosine_of_the_epoch_is_cosine_decay() -> None:

@@ -82,6 +82,8 @@ EXCEPTIONS = {
     "metrics.get.metric": "Keras calls it identifier; it is given by position",
     "optimizers.get.optimizer": "Keras calls it identifier; it is given by position",
     "Model.predict.verbose": "predict is quiet unless asked",
+    "Model.compile.precision": "what Keras's dtype policies do for every layer is said here once",
+    "callbacks.BackupAndRestore.every_seconds": "by time too, which Keras has not",
 }
 
 

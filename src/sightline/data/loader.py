@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import torch
 
-from ..training.batches import Batch, BatchMaker
-from ..training.ports import Ports
+from ..layout import to_channels_first
+from ..training.batches import Batch
 from .images import Images
 
 PREFETCH = 3  # batches made ahead of the one in training
 
 
 class ImageBatches:
-    """Batches of (uint8 pixels as floats 0..255, classes); the order is drawn from (seed, epoch), without a seed it is the samples'.
+    """Batches of (uint8 pixels 0..255, classes); the order is drawn from (seed, epoch), without a seed it is the samples'.
 
     Classes are their numbers, int64 (n,); with `shares_of` (the number of classes) their shares, float32 (n, classes), as
     pictures have them that show several.
@@ -25,33 +27,40 @@ class ImageBatches:
     def __init__(
         self,
         images: Images,
-        ports: Ports,
         batch_size: int,
         workers: int,
         *,
         seed: int | None = None,
         shares_of: int | None = None,
     ):
-        self._images, self._make, self._batch_size = images, BatchMaker(ports), batch_size
+        self._images, self._batch_size = images, batch_size
         self._workers, self._seed, self._shares_of = workers, seed, shares_of
         self.steps: int | None = -(-len(images) // batch_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         order = np.arange(len(self._images))
         if self._seed is not None:
             np.random.default_rng((self._seed, number)).shuffle(order)
         waiting: deque[_Unfinished] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
-            for start in range(0, len(order), self._batch_size):
+            for start in range(first * self._batch_size, len(order), self._batch_size):
                 waiting.append(_Unfinished(self._images, order[start : start + self._batch_size], number, pool))
                 if len(waiting) > PREFETCH:
                     yield self._batch(waiting.popleft())
             while waiting:
                 yield self._batch(waiting.popleft())
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: an epoch's order and pictures follow from the seed and the epoch."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
     def _batch(self, unfinished: _Unfinished) -> Batch:
+        """Pixels stay bytes: they become numbers where the network is, a quarter of the way there."""
         pixels, labels = unfinished.result()
-        return self._make(pixels, _as_targets(labels, self._shares_of))
+        targets = torch.from_numpy(_as_targets(labels, self._shares_of))
+        return Batch((to_channels_first(torch.from_numpy(pixels)),), (targets,), None, len(pixels))
 
 
 class _Unfinished:

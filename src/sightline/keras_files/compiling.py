@@ -29,9 +29,8 @@ from .weights import trained
 # How a step is carried out, which changes no number
 MANNER = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss", "sample_weight_mode")
 OPTIMIZERS = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
-# Of an optimizer, without effect unless use_ema is True, which is refused
-IDLE = ("ema_momentum", "jit_compile", "is_legacy_optimizer")
-OURS_ALONE = ("ShapedAccuracy",)  # what compile makes of "accuracy"
+IDLE = ("jit_compile", "is_legacy_optimizer")  # of an optimizer, without effect
+OURS_ALONE = ("ShapedAccuracy", "OneCycle", "WarmUp")  # the first is what compile makes of "accuracy"
 
 # Keras's names of each parameter's state, in its order, and ours; those of one group are written parameter by parameter
 SLOTS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -78,8 +77,7 @@ def _optimizer(config: Any) -> Optimizer:
     known = next((k for name, k in OPTIMIZERS.items() if name.lower() == kind.lower()), None)
     if known is None or is_custom(config | {"registered_name": None}):
         raise ModelFileError(f"the optimizer {quoted(kind)} is not supported")
-    if not inner.get("use_ema"):
-        inner = {key: value for key, value in inner.items() if key not in IDLE}
+    inner = {key: value for key, value in inner.items() if key not in IDLE}
     if not inner.get("decay", True):  # 0.0, as Keras 2 wrote it
         del inner["decay"]
     if "lr" in inner:
@@ -158,7 +156,7 @@ def _module_of(value: Configurable) -> str | None:
         ("keras.optimizers", OPTIMIZERS),
         ("keras.optimizers.schedules", SCHEDULES),
     ):
-        if kinds.get(type(value).__name__) is type(value):
+        if kinds.get(type(value).__name__) is type(value) and type(value).__name__ not in OURS_ALONE:
             return module
     return None
 
@@ -175,7 +173,8 @@ def state_names(optimizer: Optimizer, variables: list[Variable]) -> list[tuple[s
         absent.add("velocity")
     if not getattr(optimizer, "centered", False):
         absent.add("mean")
-    groups = [[name for name in group if name not in absent] for group in SLOTS[type(optimizer).__name__]]
+    averages = [["average"]] if optimizer.use_ema else []  # Keras makes them before all else
+    groups = averages + [[name for name in group if name not in absent] for group in SLOTS[type(optimizer).__name__]]
     return [(name, variable) for group in groups for variable in variables for name in group]
 
 

@@ -71,6 +71,8 @@ def zoom_matrices(height_zoom: torch.Tensor, width_zoom: torch.Tensor, height: i
 class _Augmentation(Layer, abc.ABC):
     """What all share: active in training, drawing once a call."""
 
+    counters = ("calls",)
+
     def __init__(self, seed: int | None = None, **common: Unpack[Common]):
         super().__init__(**common)
         self.seed = checked_seed(seed, type(self).__name__)

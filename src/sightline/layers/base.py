@@ -46,6 +46,7 @@ class Layer(Configurable, Weighted, nn.Module):
 
     foreign = False  # True where forward is someone else's code
     weight_kinds: tuple[Weight, ...] = ()  # in Keras's order
+    counters: tuple[str, ...] = ()  # attributes that count calls in training: part of a training's state
 
     def __init__(
         self,

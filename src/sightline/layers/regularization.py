@@ -18,6 +18,8 @@ from .draws import checked_seed, generator
 class _Dropout(Layer):
     """What both dropouts have: in training, a share `rate` of the values is zeroed and the rest scaled by 1 / (1 - rate)."""
 
+    counters = ("draws",)
+
     def _set(self, rate: float, seed: int | None) -> None:
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
             raise ArgumentError(f"{type(self).__name__}: rate is the share to drop, 0 to 1", received=repr(rate))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..configurable import Configurable
+from ..configurable import Configurable, argument_names
 from ..graph.build import snake_case
 from ..losses.reduction import at_least_float32, weights_of
 from ..losses.targets import aligned
@@ -40,6 +40,23 @@ class Metric(Configurable, abc.ABC):
     @abc.abstractmethod
     def reset_state(self) -> None:
         """Forget all batches."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the batches so far have left: every attribute that is not a constructor's argument."""
+        given = argument_names(type(self))
+        return {name: _state_of(value) for name, value in vars(self).items() if name not in given}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for name, value in state.items():
+            if hasattr(part := vars(self).get(name), "load_state_dict"):
+                part.load_state_dict(value)  # type: ignore[union-attr]
+            else:
+                setattr(self, name, value)
+
+
+def _state_of(value: Any) -> Any:
+    return value.state_dict() if hasattr(value, "state_dict") else value
 
 
 class _Averaged(Metric):

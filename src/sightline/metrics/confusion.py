@@ -58,6 +58,12 @@ class ThresholdCounts:
     def reset(self) -> None:
         self._histogram: torch.Tensor | None = None  # (2: no or yes, levels + 1, columns)
 
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
     def add(self, y_true: torch.Tensor, y_pred: torch.Tensor, weights: torch.Tensor) -> None:
         """Add a batch: targets (any but zero is yes), predictions and weights, all of shape (cases, columns)."""
         bins, columns = len(self._levels) + 1, y_pred.shape[1]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -32,6 +33,8 @@ class RunFolder:
         self.results = path / "results.csv"
         self.evaluation = path / "evaluation.json"
         self.log = path / "log.txt"
+        self.checkpoint = path / "checkpoint"
+        self.tensorboard = path / "tensorboard"
         self.best = path / "weights" / "best.sightline"
         self.last = path / "weights" / "last.sightline"
         self.curves = path / "curves.png"
@@ -45,14 +48,15 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.path} exists and is not a run", fix="Give another --name")
         if not exist_ok:
-            raise RunError(
-                f"There is a run {self.path} already", fix="Give another --name, or --exist-ok to replace it"
-            )
+            fix = f"Give another --name, --resume {self.path} to go on with it, or --exist-ok to replace it"
+            raise RunError(f"There is a run {self.path} already", fix=fix)
 
     def begin(self) -> None:
         """Make the folder, without the files of a run that was here before."""
         for name, file in vars(self).items():
-            if name != "path":
+            if name in ("checkpoint", "tensorboard"):
+                shutil.rmtree(file, ignore_errors=True)
+            elif name != "path":
                 file.unlink(missing_ok=True)
         self.best.parent.mkdir(parents=True, exist_ok=True)
 
@@ -64,7 +68,7 @@ class RunFolder:
             if not file.is_file():
                 raise RunError(
                     f"{self.path} is not a finished run: {file.relative_to(self.path)} is missing",
-                    fix="Train it again with --exist-ok",
+                    fix=f"Go on with it: sightline train --resume {self.path}",
                 )
 
 
@@ -95,16 +99,24 @@ class Log:
 class ResultsFile(Callback):
     """results.csv: a row for each epoch, the file whole after each."""
 
+    kept = ("rows", "rate")
+
     def __init__(self, path: Path):
         self.path = path
-        self._rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.rate = 0.0  # of the last update
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.rate = self.model.optimizer.learning_rate
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, float] | None = None) -> None:
-        self._rows.append({"epoch": epoch + 1, **(logs or {})})
+        logs = {} if logs is None else logs
+        logs["learning_rate"] = self.rate
+        self.rows.append({"epoch": epoch + 1, **logs})
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self._rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
 
 

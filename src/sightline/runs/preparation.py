@@ -108,7 +108,7 @@ def _open_cache(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say)
 
 
 class CompleteCache(Callback):
-    """After the first epoch decodes what no batch has asked for (the test images), and makes the cache whole meanwhile."""
+    """After its first epoch decodes what no batch has asked for (the test images), and makes the cache whole meanwhile."""
 
     def __init__(self, images: dict[str, Images], workers: int, say: Say):
         self.images, self.workers, self.say = images, workers, say
@@ -117,7 +117,7 @@ class CompleteCache(Callback):
         self._completing: Future[None] | None = None
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        if epoch == 0:
+        if self._completing is None:
             self._completing = self._pool.submit(self._complete)
 
     def _complete(self) -> None:

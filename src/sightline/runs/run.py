@@ -21,7 +21,6 @@ from ..models import Model, load_model
 from ..structures import Dataset, ImageSpec, Prediction, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..training import loop
-from ..training.ports import ports_of
 from .folder import RunFolder, read_json, read_recorded, recorded_split
 
 
@@ -179,7 +178,7 @@ def measure(
     model: Model, task: Task, split: str, images: Images, classes: Sequence[str], batch_size: int, workers: int
 ) -> Measures:
     """How good a model is on images, in inference mode."""
-    answers, targets = loop.answers_and_targets(model, ImageBatches(images, ports_of(model), batch_size, workers))
+    answers, targets = loop.answers_and_targets(model, ImageBatches(images, batch_size, workers))
     return task.measure(split, answers.numpy(), targets.numpy(), classes)
 
 

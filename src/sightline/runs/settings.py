@@ -19,6 +19,8 @@ from ..data.sources import FORMATS
 from ..errors import ArgumentError, choose, refuse_unknown
 from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
+from ..training.numerics import AUTO, PRECISIONS
+from .rates import SCHEDULES
 
 MOST_PIXELS = 16384  # a side of what a network is fed
 
@@ -41,6 +43,14 @@ class Settings:
     allow: tuple[str, ...] = ()
     cache: bool = True
     lr: float = 0.001
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    ema: float | None = None
+    clip: float | None = None
+    patience: int | None = None
+    time_budget: float | None = None
+    tensorboard: bool = False
+    precision: str = "auto"
     device: str = "auto"
     workers: int | None = None
     seed: int = 0
@@ -51,7 +61,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("data", "model", "device", "runs", "name", "group_pattern"):
             _check(name, getattr(self, name), lambda v: isinstance(v, str), "text")
-        for name in ("exist_ok", "cache"):
+        for name in ("exist_ok", "cache", "tensorboard"):
             _check(name, getattr(self, name), lambda v: isinstance(v, bool), "true or false")
         choose("task", self.task, TASKS)
         choose("resize policy", self.resize, RESIZES)
@@ -60,22 +70,25 @@ class Settings:
         self._check_data_settings()
         if self.color_mode is not None:
             choose("color mode", self.color_mode, COLOR_MODES)
-        for name in ("epochs", "batch_size", "image_size", "workers"):
+        self._check_training_settings()
+        for name in ("epochs", "batch_size", "image_size", "workers", "patience"):
             _check(name, getattr(self, name), lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1")
         _check("image_size", self.image_size, lambda v: v <= MOST_PIXELS, f"at most {MOST_PIXELS} pixels a side")
         _check("seed", self.seed, lambda v: _is_whole(v) and 0 <= v < 2**63, "a whole number of at least 0")
-        _check(
-            "lr",
-            self.lr,
-            lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v < math.inf,
-            "a number above 0",
-        )
         if self.name is not None and not _is_folder_name(self.name):
             raise ArgumentError(
                 "The name of a run is the name of a folder",
                 expected="up to 100 letters, without a path",
                 received=repr(self.name),
             )
+
+    def _check_training_settings(self) -> None:
+        for name in ("lr", "clip", "time_budget"):
+            _check(name, getattr(self, name), lambda v: _is_number(v) and v > 0, "a number above 0")
+        _check("warmup", self.warmup, lambda v: _is_number(v) and v >= 0, "a number of epochs, at least 0")
+        _check("ema", self.ema, lambda v: _is_number(v) and 0 < v < 1, "a number between 0 and 1, such as 0.999")
+        choose("schedule", self.schedule, SCHEDULES)
+        choose("precision", self.precision, (AUTO, *PRECISIONS))
 
     def _check_data_settings(self) -> None:
         allow = (self.allow,) if isinstance(self.allow, str) else self.allow
@@ -120,6 +133,8 @@ class Settings:
             flag = f"--{name.replace('_', '-')}"
             if name == "cache":
                 words.append("--no-cache")
+            elif value is True:
+                words.append(flag)
             else:
                 words += [word for each in _as_words(value) for word in (flag, _quoted(each))]
         return " ".join(words)
@@ -163,8 +178,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ArgumentError(f"The settings {path} are not keys with values", expected="lines such as epochs: 10")
     values = {key.replace("-", "_"): value for key, value in values.items() if value is not None}
-    with contextlib.suppress(KeyError, TypeError, ValueError):  # YAML 1.1 reads 1e-3 as text
-        values["lr"] = float(values["lr"])
+    for name in ("lr", "warmup", "ema", "clip", "time_budget"):
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # YAML 1.1 reads 1e-3 as text
+            values[name] = float(values[name])
     refuse_unknown(
         f"The settings file {path}", {k: v for k, v in values.items() if k not in SETTING_NAMES}, SETTING_NAMES
     )
@@ -177,6 +193,10 @@ def _is_folder_name(name: str) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check(name: str, value: Any, is_right: Callable[[Any], bool], expected: str) -> None:

@@ -4,58 +4,67 @@ from __future__ import annotations
 
 import math
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import optimizers
-from ..callbacks import Callback, LearningRateScheduler, ModelCheckpoint
 from ..console import duration, is_terminal
 from ..data.images import Images
-from ..data.loader import ImageBatches
 from ..files import write_text
 from ..models import Model
 from ..plots import draw_curves
-from ..schedules import cosine
 from ..structures import Dataset
 from ..tasks import TASKS, Task
-from ..training.ports import ports_of
 from ..training.progress import EpochProgress
 from . import networks
-from .folder import Log, ResultsFile, RunFolder, describe_data, environment, read_results, write_json
+from .around import callbacks_of
+from .assembly import compiled
+from .folder import Log, RunFolder, describe_data, environment, read_results, write_json
 from .preparation import CompleteCache, open_images, prepare
-from .run import Run, as_metadata, measure, resolve_device
+from .resuming import recorded_dataset, resumed_settings
+from .run import Run, measure, resolve_device
 from .settings import Settings, resolve
 
 
-def train(data: str | Path | None = None, *, config: str | Path | None = None, **settings: Any) -> Run:
+def train(
+    data: str | Path | None = None,
+    *,
+    config: str | Path | None = None,
+    resume: str | Path | None = None,
+    **settings: Any,
+) -> Run:
     """Train a network on a folder, measure it on images that it never saw, and write the run.
 
     `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
-    group_pattern, allow, cache, lr, device, workers, seed, name, exist_ok, runs, task); `config` is a YAML file of the
-    same, which a flag overrides. Returns the `Run`.
-    Raises SightlineError, before anything is written, for settings or data that cannot be used.
+    group_pattern, allow, cache, lr, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, device,
+    workers, seed, name, exist_ok, runs, task); `config` is a YAML file of the same, which a flag overrides.
+    `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
+    same bits as if it had never stopped, with the settings it began with (epochs, time_budget and workers may differ).
+    Returns the `Run`. Raises SightlineError, before anything is written, for settings or data that cannot be used.
     """
-    chosen = resolve(data, settings, config)
+    if resume is not None:
+        chosen, folder = resumed_settings(resume, data, config, settings)
+    else:
+        chosen = resolve(data, settings, config)
+        folder = RunFolder(chosen.folder)
     task = TASKS[chosen.task]()
     source = networks.find_source(chosen.model)
-    dataset = task.read(chosen.data, chosen.format, chosen.group_pattern)
+    known = recorded_dataset(folder) if resume is not None else None
+    dataset = known or task.read(chosen.data, chosen.format, chosen.group_pattern)
     device = resolve_device(chosen.device)
     spec = networks.image_spec(chosen, source)
     torch.manual_seed(chosen.seed)
     model = networks.build_network(source, spec, dataset.classes).to(device)
-    folder = RunFolder(chosen.folder)
-    folder.require_free(chosen.exist_ok)
+    if resume is None:
+        folder.require_free(chosen.exist_ok)
     log = Log(folder.log)
     log(f"Run {folder.path}")
-    dataset, checked = prepare(dataset, chosen, log)
-    folder.begin()
+    if known is None:
+        dataset = _begin(folder, dataset, chosen, device, log)
+    else:
+        write_text(folder.config, chosen.as_yaml())
     log.start()
-    write_text(folder.config, chosen.as_yaml())
-    write_json(folder.environment, environment(str(device)))
-    write_json(folder.data, describe_data(dataset, chosen.data, checked))
     images = open_images(dataset, spec, chosen, log)
     _fit(model, task, dataset, images, chosen, folder, log)
     run = Run(folder.path)
@@ -63,6 +72,16 @@ def train(data: str | Path | None = None, *, config: str | Path | None = None, *
     log(f"Report {run.report()}")
     log(f"Run {folder.path}")
     return run
+
+
+def _begin(folder: RunFolder, dataset: Dataset, settings: Settings, device: torch.device, log: Log) -> Dataset:
+    """Check and split the data, and write what a run is known by."""
+    dataset, checked = prepare(dataset, settings, log)
+    folder.begin()
+    write_text(folder.config, settings.as_yaml())
+    write_json(folder.environment, environment(str(device)))
+    write_json(folder.data, describe_data(dataset, settings.data, checked))
+    return dataset
 
 
 def _fit(
@@ -74,46 +93,25 @@ def _fit(
     folder: RunFolder,
     log: Log,
 ) -> None:
-    classes = len(dataset.classes)
-    model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
-    shares = images["train"].augmentation.mixes_labels
-    model.compile(optimizers.Adam(settings.lr), task.loss(shares), metrics=task.metrics(classes, shares))
+    batches, validation = compiled(model, task, dataset, images, settings)
     workers = settings.thread_count
-    batches = partial(
-        ImageBatches, ports=ports_of(model), batch_size=settings.batch_size, workers=workers,
-        shares_of=classes if shares else None,
-    )  # fmt: skip
-    train_batches, validation = batches(images["train"], seed=settings.seed), batches(images["validation"])
     log(f"Model {settings.model}: {model.count_params():,} parameters, images {images['train'].spec.shape}")
-    keep: list[Callback] = [
-        LearningRateScheduler(cosine(settings.lr, settings.epochs)),
-        ModelCheckpoint(as_literal(folder.best), monitor=task.best, save_best_only=True),
-        ModelCheckpoint(as_literal(folder.last)),
-        ResultsFile(folder.results),
-        CompleteCache(images, workers, log),
-    ]
+    callbacks = [*callbacks_of(settings, task, folder, log), CompleteCache(images, workers, log)]
     began = time.monotonic()
-    steps = train_batches.steps
     try:
-        with EpochProgress(settings.epochs, steps, bar=is_terminal(), tell=log) as bar:
-            callbacks = [*keep, bar]
-            model.fit(train_batches, validation_data=validation, epochs=settings.epochs, verbose=0, callbacks=callbacks)
+        with EpochProgress(settings.epochs, batches.steps, bar=is_terminal(), tell=log) as bar:
+            model.fit(
+                batches, validation_data=validation, epochs=settings.epochs, verbose=0, callbacks=[*callbacks, bar]
+            )
     except KeyboardInterrupt:
-        kept = f"the last whole epoch is in {folder.last}" if folder.last.is_file() else "no epoch was finished"
-        log(f"Interrupted: {kept}")
+        log(f"Interrupted; go on with it: sightline train --resume {folder.path}")
         raise
-    log(
-        f"Trained {settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}"
-    )
     history = read_results(folder.results)
+    epochs = len(history["loss"])
+    log(f"Trained {epochs} {'epoch' if epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}")
     if not math.isfinite(history["loss"][-1]):
         log("The loss is not a number any more: the training diverged; try a smaller --lr")
     draw_curves(history, folder.curves)
-
-
-def as_literal(path: Path) -> str:
-    """A path for ModelCheckpoint, which fills in names between braces, though a folder's name may hold some."""
-    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _measure(run: Run, task: Task, images: dict[str, Images], settings: Settings, log: Log) -> None:

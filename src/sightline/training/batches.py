@@ -18,6 +18,7 @@ from ..errors import ArgumentError, DataError, ShapeError, whole_number
 from ..graph.symbolic import Value
 from ..layout import to_channels_first
 from .ports import Ports, arranged
+from .state import random_state, set_random_state
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -33,11 +34,16 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class Batches(Protocol):
-    """Batches by epoch. `steps` is their number in one epoch, None when it is not known before."""
+    """Batches by epoch, from batch `first` on. `steps` is their number in one epoch, None when it is not known before.
+
+    `state_dict` is what else `epoch` depends on when a training goes on in another process, and `load_state_dict` takes it.
+    """
 
     steps: int | None
 
-    def epoch(self, number: int) -> Iterator[Batch]: ...
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def as_batches(
@@ -151,28 +157,35 @@ class ArrayBatches:
         if steps is not None and steps > whole:
             raise ArgumentError(f"There are {whole} batches of {batch_size}, not the {steps} asked for")
         self.steps: int | None = whole if steps is None else whole_number(steps, "The number of steps")
-        self._unfinished: Iterator[Batch] | None = None
+        self._seed: int | None = None  # of the pass that is not over
+        self._taken = 0  # batches of it
+        self._order: torch.Tensor | None = None
+        self._drawn: int | None = None  # the seed that the order is of
         make([part[:1] for part in self._x])  # a wrong shape is told now
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """One pass; or, where the steps are fewer, as many batches, on from where the epoch before stopped."""
-        if number == 0:
-            self._unfinished = None
-        left = self.steps or 0
-        while left:
-            self._unfinished = self._unfinished or self._pass()
-            for batch in islice(self._unfinished, left):
-                left -= 1
-                yield batch
-            if left:
-                self._unfinished = None
-
-    def _pass(self) -> Iterator[Batch]:
-        order = torch.randperm(self._count) if self._shuffle else None
-        for first in range(0, self._count, self._batch_size):
-            at: Any = slice(first, first + self._batch_size)
-            at = at if order is None else order[at]
+        if number == 0 and not first:
+            self._seed = None
+        for _ in range(first, self.steps or 0):
+            if self._seed is None or self._taken * self._batch_size >= self._count:
+                self._seed, self._taken = int(torch.randint(2**62, ())) if self._shuffle else 0, 0
+            if not self._taken or self._drawn != self._seed:
+                self._order, self._drawn = self._shuffled(self._seed), self._seed
+            start = self._taken * self._batch_size
+            self._taken += 1
+            at: Any = slice(start, start + self._batch_size)
+            at = at if self._order is None else self._order[at]
             yield self._make(_take(self._x, at), _take(self._y, at), _take(self._w, at))
+
+    def _shuffled(self, seed: int) -> torch.Tensor | None:
+        return torch.randperm(self._count, generator=torch.Generator().manual_seed(seed)) if self._shuffle else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self._seed, "taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._seed, self._taken = state["seed"], state["taken"]
 
 
 class IterableBatches:
@@ -181,13 +194,23 @@ class IterableBatches:
     def __init__(self, batches: Any, make: BatchMaker, steps: int | None):
         self._batches, self._make = batches, make
         self._unfinished: Iterator[Any] | None = None
+        self._began: dict[str, Any] = {}  # the random state at the epoch's beginning
         length = len(batches) if isinstance(batches, Sized) else None
         self._limit = steps
         self.steps = length if steps is None else steps
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        taken = 0
-        for item in self._items():
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        items = self._items()
+        if first:  # what draws numbers, such as a DataLoader that shuffles, draws the same again
+            now = random_state()
+            set_random_state(self._began)
+            for _ in islice(items, first):
+                pass
+            set_random_state(now)
+        else:
+            self._began = random_state()
+        taken = first
+        for item in items:
             taken += 1
             yield self._make(*_parts_of(item))
         if not taken:
@@ -201,6 +224,13 @@ class IterableBatches:
             warnings.warn(
                 f"The batches ended after {taken} of the {self._limit} steps of epoch {number + 1}", stacklevel=2
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches are read anew up to where the training stood: a generator's own position is not in it."""
+        return {"began": self._began}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._began = state["began"]
 
     def _items(self) -> Iterator[Any]:
         """One pass; or `steps` batches, from the beginning again where they end."""

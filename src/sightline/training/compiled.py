@@ -11,6 +11,7 @@ from .. import losses, metrics, optimizers
 from ..configurable import Configurable, as_plain, from_plain
 from ..errors import ArgumentError, SightlineError
 from ..metrics import Metric
+from . import numerics
 from .ports import arranged
 
 
@@ -29,13 +30,20 @@ class Compiled:
     """The parts as a person gave them, each made an instance: one, a list, or a dict by the names of outputs."""
 
     def __init__(
-        self, optimizer: Any, loss: Any, metric: Any = None, *, loss_weights: Any = None, weighted_metrics: Any = None
-    ):
+        self, optimizer: Any, loss: Any, metric: Any = None, *, loss_weights: Any = None, weighted_metrics: Any = None,
+        precision: str = numerics.AUTO,
+    ):  # fmt: skip
         self.optimizer = optimizers.get(optimizer)
         self.loss = _each(losses.get, loss)
         self.loss_weights = loss_weights
         self.metrics = _each(metrics.get, metric)
         self.weighted_metrics = _each(metrics.get, weighted_metrics)
+        self.precision = numerics.checked(precision)
+        self.choice: numerics.Choice | None = None
+
+    def decided(self, choice: numerics.Choice) -> None:
+        """In later trainings the precision is what the first one's trials have chosen."""
+        self.precision, self.choice = choice.precision, choice
 
     def goals(self, outputs: Sequence[str], *, fresh: bool = False) -> list[Goal]:
         """A goal for each output. `fresh` metrics are of the same kinds and have seen nothing.

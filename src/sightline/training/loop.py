@@ -1,65 +1,69 @@
-"""The loops. They know no task, no model and no file: `step` does the work, callbacks do the rest."""
+"""The loops. They know no task, no model and no file: the step does the work, callbacks do the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
 
-from ..callbacks import Callback
 from ..errors import SightlineError
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from .batches import Batches
 from .ports import flat
+from .state import State
 from .step import Step, answer
+from .training import Training
 
 
 def fit(
-    network: Network,
-    step: Step,
-    batches: Batches,
+    training: Training,
     *,
     epochs: int,
     first_epoch: int = 0,
-    callbacks: Sequence[Callback],
-    validate: Callable[[int], dict[str, float] | None],
+    validate: Callable[[int], Callable[[], dict[str, float]] | None],
     should_stop: Callable[[], bool],
+    saved: State | None = None,
 ) -> None:
-    """Train for the epochs `first_epoch` .. `epochs` - 1, or until `should_stop()`.
+    """Train for the epochs `first_epoch` .. `epochs` - 1, or until `should_stop()`; on from `saved` where there is one.
 
-    `validate(epoch)` measures after an epoch, or answers None.
+    `validate(epoch)` is what measures after that epoch, or None.
     """
-    tell = partial(_tell, callbacks)
-    tell("on_train_begin", {})
+    network, step, tell = training.network, training.step, training.tell
+    training.epoch, training.batch = (first_epoch, 0) if saved is None else saved["place"]
     logs: dict[str, float] = {}
     try:
-        for epoch in range(first_epoch, epochs):
+        tell("on_train_begin", {})
+        within_an_epoch = training.batch > 0 and training.epoch < epochs
+        if saved is not None and not within_an_epoch:
+            training.load(saved)
+        while training.epoch < epochs and not should_stop():
             network.train()
             step.reset()
-            tell("on_epoch_begin", epoch, {})
-            for number, batch in enumerate(batches.epoch(epoch)):
-                tell("on_train_batch_begin", number, {})
-                step.train(batch)
+            tell("on_epoch_begin", training.epoch, {})
+            if saved is not None and within_an_epoch:  # what began the epoch then has done so again, and is overwritten
+                training.load(saved)
+            saved = None
+            for batch in training.batches.epoch(training.epoch, training.batch):
+                tell("on_train_batch_begin", training.batch, {})
+                training.last_loss = training.take(batch)
+                training.batch += 1
                 with LazyLogs(step.result) as so_far:
-                    tell("on_train_batch_end", number, so_far)
+                    tell("on_train_batch_end", training.batch - 1, so_far)
                 if should_stop():
                     break
             logs = step.result()
-            logs |= {f"val_{name}": value for name, value in (validate(epoch) or {}).items()}
-            tell("on_epoch_end", epoch, logs)
-            if should_stop():
-                break
+            if (measure := validate(training.epoch)) is not None:
+                tell("on_test_begin", {})
+                logs |= {f"val_{name}": value for name, value in measure().items()}
+                tell("on_test_end", {})
+            training.epoch, training.batch = training.epoch + 1, 0
+            tell("on_epoch_end", training.epoch - 1, logs)
+        step.finish()
     finally:
         network.eval()
     tell("on_train_end", logs)
-
-
-def _tell(callbacks: Sequence[Callback], event: str, *arguments: Any) -> None:
-    for callback in callbacks:
-        getattr(callback, event)(*arguments)
 
 
 def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]:

@@ -18,6 +18,7 @@ from ..optimizers import Optimizer
 from ..rewrite import output_nodes
 from .batches import Batch
 from .compiled import Goal
+from .numerics import Numerics
 from .ports import flat
 
 
@@ -29,8 +30,11 @@ class Step:
     probabilities.
     """
 
-    def __init__(self, network: Network, goals: Sequence[Goal], optimizer: Optimizer | None = None):
-        self._network, self._optimizer = network, optimizer
+    def __init__(
+        self, network: Network, goals: Sequence[Goal], optimizer: Optimizer | None = None, precision: str = "float32"
+    ):
+        self._network, self.optimizer = network, optimizer
+        self.numerics = Numerics(precision)
         self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
         self._regularized = network.regularized_layers()  # a walk through all modules, so not in every step
@@ -44,19 +48,25 @@ class Step:
                     stacklevel=4,
                 )
 
-    def train(self, batch: Batch) -> None:
-        """One update of the weights. Raises DataError when the batch has no targets."""
-        assert self._optimizer is not None
-        self._optimizer.zero_grad()
+    def train(self, batch: Batch) -> torch.Tensor:
+        """One update of the weights; returns the batch's loss, detached. Raises DataError when it has no targets."""
+        assert self.optimizer is not None
+        self.optimizer.zero_grad()
         loss = self.evaluate(batch)
-        loss.backward()
-        self._optimizer.step()
+        self.numerics.update(loss, self._network, self.optimizer)
+        return loss.detach()
+
+    def finish(self) -> None:
+        """The end of a training: the weights become their averages, where the optimizer keeps such."""
+        if self.optimizer is not None:
+            self.optimizer.finalize()
 
     def evaluate(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch; it and the metrics are counted."""
         if batch.targets is None:
             raise DataError("The batch has no targets", expected="(inputs, targets)")
-        answers = flat(answer(self._network, batch.inputs))
+        with self.numerics.forward(self._network):
+            answers = flat(answer(self._network, batch.inputs))
         weights = batch.weights or (None,) * len(answers)
         losses = [
             loss
@@ -81,6 +91,18 @@ class Step:
         if len(losses := [part for part in self._parts if part.goal.loss is not None]) > 1:
             logs |= {f"{part.prefix}loss": part.mean_loss.result() for part in losses}
         return logs
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numerics, and what the loss and the metrics have counted since the last reset."""
+        return {"numerics": self.numerics.state_dict(), "loss": self._mean_loss.state_dict()} | {
+            "outputs": [part.state_dict() for part in self._parts]
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.numerics.load_state_dict(state["numerics"])
+        self._mean_loss.load_state_dict(state["loss"])
+        for part, its in zip(self._parts, state["outputs"], strict=True):
+            part.load_state_dict(its)
 
 
 def _plain(value: Any) -> Any:
@@ -130,20 +152,33 @@ class _Part:
             self.mean_loss.add(loss, size)
             loss = loss * self.goal.weight
         with torch.no_grad():
+            said = _in_float32(said.detach())
             for metric in self.goal.metrics:
-                metric.update_state(true, said.detach())
+                metric.update_state(true, said)
             for metric in self.goal.weighted_metrics:
-                metric.update_state(true, said.detach(), weights)
+                metric.update_state(true, said, weights)
         return loss
 
     def _loss(self, loss: Loss, said: torch.Tensor, true: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         logits = logits_of(said, loss.takes) if self.of_logits is not None and loss.takes else None
-        return loss(true, said, weights) if logits is None else self.of_logits(true, logits, weights)  # type: ignore[misc]
+        if logits is None:
+            return loss(true, _in_float32(said), weights)
+        return self.of_logits(true, _in_float32(logits), weights)  # type: ignore[misc]
 
     def reset(self) -> None:
         self.mean_loss.reset()
         for metric in self.metrics():
             metric.reset_state()
+
+    def _counting(self) -> list[_MeanLoss | Metric]:
+        return [self.mean_loss, *self.metrics()]
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [each.state_dict() for each in self._counting()]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        for each, its in zip(self._counting(), state, strict=True):
+            each.load_state_dict(its)
 
 
 class _MeanLoss:
@@ -163,10 +198,25 @@ class _MeanLoss:
     def result(self) -> float:
         return float(self._total) / self._count if self._count else float("nan")
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self._total, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._total, self._count = state["total"], state["count"]
+
+
+def _in_float32(x: torch.Tensor) -> torch.Tensor:
+    """16-bit numbers as float32: a loss or a metric of them would lose what counts."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
 
 def answer(network: Network, inputs: Sequence[torch.Tensor]) -> Any:
-    """What the network says of inputs, which follow it to its device and precision."""
+    """What the network says of inputs, which follow it to its device and precision; bytes become numbers there."""
     for parameter in network.parameters():
-        moved = (x.to(parameter.device, parameter.dtype if x.is_floating_point() else None) for x in inputs)
-        return network(*moved)
+        return network(*(_follow(parameter, x) for x in inputs))
     return network(*inputs)
+
+
+def _follow(parameter: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    x = x.to(parameter.device, non_blocking=True)
+    return x.to(parameter.dtype) if x.is_floating_point() or x.dtype == torch.uint8 else x

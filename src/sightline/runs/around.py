@@ -1,0 +1,79 @@
+"""What happens around the steps of a run's training: what is kept, what is written, what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..callbacks import (
+    BackupAndRestore,
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    SwapEMAWeights,
+    TensorBoard,
+    TerminateOnNaN,
+    TimeBudget,
+)
+from ..files import write_text
+from ..tasks import Task
+from .folder import Log, ResultsFile, RunFolder
+from .settings import Settings
+
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints within an epoch
+
+
+def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log) -> list[Callback]:
+    """The callbacks that the settings ask for, in the order in which they act."""
+    callbacks: list[Callback] = [Decisions(settings, folder, log), TerminateOnNaN()]
+    if settings.ema is not None:
+        callbacks.append(SwapEMAWeights(swap_on_epoch=True))
+    if settings.schedule == "plateau":
+        callbacks.append(ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=3))
+    callbacks += [
+        ResultsFile(folder.results),
+        ModelCheckpoint(as_literal(folder.best), monitor=task.best, save_best_only=True),
+        ModelCheckpoint(as_literal(folder.last)),
+    ]
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping(monitor=task.best, patience=settings.patience))
+    if settings.time_budget is not None:
+        callbacks.append(TimeBudget(60 * settings.time_budget))
+    if settings.tensorboard:
+        callbacks.append(TensorBoard(str(folder.tensorboard)))
+    backup = BackupAndRestore(folder.checkpoint, delete_checkpoint=False, every_seconds=CHECKPOINT_SECONDS)
+    return [*callbacks, backup]
+
+
+class Decisions(Callback):
+    """Writes down what the first step has decided: the precision, in config.yaml and in the model's metadata."""
+
+    def __init__(self, settings: Settings, folder: RunFolder, log: Log):
+        self.settings, self.folder, self.log = settings, folder, log
+        self._known = False
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        self._known = False
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        epoch, batch = self.training.epoch, self.training.batch
+        self.log(f"Going on after {batch} batches of epoch {epoch + 1}" if batch else f"Going on after epoch {epoch}")
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if self._known:
+            return
+        self._known = True
+        precision = self.training.step.numerics.precision
+        self.model.metadata["precision"] = {"training": precision, "inference": "float32"}
+        if self.settings.precision != precision:
+            if (choice := self.model.numerics_choice) is not None and choice.trials:
+                self.log(str(choice))
+            write_text(self.folder.config, replace(self.settings, precision=precision).as_yaml())
+
+
+def as_literal(path: Path) -> str:
+    """A path for ModelCheckpoint, which fills in names between braces, though a folder's name may hold some."""
+    return str(path).replace("{", "{{").replace("}", "}}")

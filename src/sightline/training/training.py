@@ -1,0 +1,79 @@
+"""A training as it stands between two steps: all that the loop moves, and that a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ArgumentError
+from ..graph.network import Network
+from .batches import Batch, Batches
+from .state import State, capture, copied, restore
+from .step import Step
+
+if TYPE_CHECKING:
+    from ..callbacks import Callback
+
+Take = Callable[[Batch], torch.Tensor]
+
+
+class Training:
+    """A network, its step and its data, the callbacks around them, and the place: `batch` batches of `epoch` are done.
+
+    `take(batch)` makes one update and returns the batch's loss on its device; by default `step.train`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        step: Step,
+        batches: Batches,
+        callbacks: Sequence[Callback] = (),
+        take: Take | None = None,
+    ):
+        self.network, self.step, self.batches, self.callbacks = network, step, batches, list(callbacks)
+        self.take = take or step.train
+        self.epoch = self.batch = 0
+        self.last_loss: torch.Tensor | None = None
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(*arguments)
+
+    def state(self) -> State:
+        """A copy of everything that the steps to come depend on."""
+        return {
+            "place": [self.epoch, self.batch],
+            "steps": self.batches.steps,
+            "stopped": bool(getattr(self.network, "stop_training", False)),
+            "trained": capture(self.network, self.step.optimizer),
+            "step": copied(self.step.state_dict()),
+            "data": copied(self.batches.state_dict()),
+            "callbacks": [[type(each).__name__, each.state_dict()] for each in self.callbacks],
+        }
+
+    def load(self, state: State) -> None:
+        """Go on from a state. Raises ArgumentError where it is of another training."""
+        for what, mine, its in (
+            ("batches in an epoch", self.batches.steps, state["steps"]),
+            ("callbacks", [type(each).__name__ for each in self.callbacks], [name for name, _ in state["callbacks"]]),
+            ("network", _shapes(self.network.state_dict()), _shapes(state["trained"]["weights"])),
+        ):
+            if mine != its:
+                raise ArgumentError(
+                    f"The checkpoint is of another training: not the same {what}", expected=its, received=mine,
+                    fix="Resume with the data and arguments that it began with",
+                )  # fmt: skip
+        self.epoch, self.batch = state["place"]
+        self.step.load_state_dict(copied(state["step"], next(self.network.parameters()).device))
+        self.batches.load_state_dict(state["data"])
+        for callback, (_, kept) in zip(self.callbacks, state["callbacks"], strict=True):
+            callback.load_state_dict(kept)
+        self.network.stop_training = state["stopped"]
+        restore(self.network, self.step.optimizer, state["trained"])
+
+
+def _shapes(weights: State) -> str:
+    return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in weights.items())

@@ -1,0 +1,382 @@
+"""A training that is killed at any moment and resumed ends with the same bits as one that never was."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sightline as sl
+from sightline.training import checkpoint
+
+NETWORK = """
+import sightline as sl
+
+def network(input_shape, classes):
+    return sl.Sequential([
+        sl.Input(input_shape),
+        sl.layers.Conv2D(6, 3, padding="same"), sl.layers.BatchNormalization(), sl.layers.Activation("relu"),
+        sl.layers.RandomFlip("horizontal", seed=3), sl.layers.MaxPooling2D(), sl.layers.Dropout(0.2, seed=5),
+        sl.layers.Flatten(), sl.layers.Dropout(0.3), sl.layers.Dense(classes, activation="softmax"),
+    ])
+"""
+
+# A process that has everything loaded and forks for each training, so that a kill costs no start-up
+LAUNCHER = """
+import json, os, sys, traceback
+import torch
+import sightline.report.page, sightline.runs.training, sightline.runs.around as around
+from sightline import train
+
+torch.set_num_threads(1)
+around.CHECKPOINT_SECONDS = 0.0  # after each batch, so that many kills fall into the writing of one
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os.dup2(2, 1)
+        try:
+            train(**json.loads(line))
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+class Launcher:
+    def __init__(self, folder: Path):
+        self.log = open(folder / "launcher.txt", "w+")  # noqa: SIM115
+        command = [sys.executable, "-c", LAUNCHER]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "SIGHTLINE_CACHE": str(folder / "cache")}
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+
+    def begin(self, **arguments) -> int:
+        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self) -> int:
+        return int(self.process.stdout.readline())
+
+    def said(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    made = Launcher(tmp_path)
+    yield made
+    made.process.stdin.close()
+    made.process.wait()
+    made.log.close()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of 40 noisy pictures, and a network with dropout, augmentation and BatchNormalization."""
+    draw = np.random.default_rng(0)
+    for kind, level in (("dark", 90), ("light", 150)):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for i in range(40):
+            pixels = (draw.normal(level, 60, (12, 12, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{i}.png")
+    (tmp_path / "networks.py").write_text(NETWORK)
+    return "photos"
+
+
+SETTINGS = {
+    "model": "networks.py:network", "image_size": 12, "batch_size": 8, "epochs": 5, "augment": "strong",
+    "schedule": "plateau", "ema": 0.9, "clip": 1.0, "patience": 50, "lr": 0.01,
+}  # fmt: skip
+
+
+def outcome(run: Path) -> dict[str, bytes]:
+    """What must be the same to the bit."""
+    files = ("weights/best.sightline", "weights/last.sightline", "results.csv", "evaluation.json")
+    return {name: (run / name).read_bytes() for name in files}
+
+
+def killed_and_resumed(launcher: Launcher, data: str, folder: Path, kills: int, seed: int) -> None:
+    draw = random.Random(seed)
+    launcher.begin(data=data, name="whole", **SETTINGS)
+    began = time.monotonic()
+    assert launcher.wait() == 0, launcher.said()
+    took = time.monotonic() - began
+    runs = folder / "runs" / "classify"
+    expected = outcome(runs / "whole")
+    done = 0
+    while done < kills:
+        name = f"killed-{done}"
+        arguments = {"data": data, "name": name, **SETTINGS}
+        while True:  # until it is through; then another run begins
+            child = launcher.begin(**arguments)
+            if done < kills:
+                time.sleep(draw.uniform(0, 0.8 * took))
+                with contextlib.suppress(ProcessLookupError):  # it was through before
+                    os.kill(child, signal.SIGKILL)
+            status = launcher.wait()
+            if status == 0:
+                break
+            assert os.WIFSIGNALED(status), launcher.said()
+            done += 1
+            config = runs / name / "config.yaml"
+            arguments = {"resume": f"runs/classify/{name}"} if config.is_file() else {**arguments, "exist_ok": True}
+        assert outcome(runs / name) == expected
+
+
+def test_a_run_killed_three_times_ends_with_the_same_bits(launcher, photos, tmp_path):
+    killed_and_resumed(launcher, photos, tmp_path, kills=3, seed=1)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_many_random_moments_end_with_the_same_bits(launcher, photos, tmp_path):
+    killed_and_resumed(launcher, photos, tmp_path, kills=40, seed=int(time.time()))
+
+
+# --- what a checkpoint holds ---------------------------------------------------------------------------------------
+
+
+def a_model(metrics=("accuracy",)):
+    torch.manual_seed(0)
+    model = sl.Sequential(
+        [
+            sl.Input((6, 6, 1)),
+            sl.layers.Conv2D(4, 3),
+            sl.layers.BatchNormalization(),
+            sl.layers.Flatten(),
+            sl.layers.Dropout(0.4),
+            sl.layers.Dropout(0.2, seed=1),
+            sl.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "categorical_crossentropy", metrics=list(metrics))
+    return model
+
+
+def data(count=44):
+    draw = np.random.default_rng(0)
+    return draw.normal(size=(count, 6, 6, 1)).astype(np.float32), np.eye(3, dtype=np.float32)[
+        draw.integers(0, 3, count)
+    ]
+
+
+class StopAt(sl.callbacks.Callback):
+    """Stands for a kill: after so many batches of this process nothing more is done."""
+
+    def __init__(self, batches: int):
+        self.left = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise ZeroDivisionError
+
+
+def backed_up(folder, model, stop=0, freq=1, **arguments):
+    """`fit` with a plateau, and a backup before the moment that stands for a kill."""
+    plateau = sl.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, factor=0.5, min_delta=10)
+    backup = sl.callbacks.BackupAndRestore(folder, save_freq=freq)
+    given = {"epochs": 4, "verbose": 0, "validation_split": 0.2, "batch_size": 8} | arguments
+    x, y = given.pop("x", None), given.pop("y", None)
+    if x is None:
+        x, y = data()
+    return model.fit(x, y, callbacks=[plateau, StopAt(stop), backup], **given)
+
+
+def elsewhere():
+    """Another process stands elsewhere in its random numbers."""
+    torch.manual_seed(123)
+    np.random.seed(7)
+    random.seed(1)
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("freq", [1, 3, "epoch"])
+@pytest.mark.parametrize("at", [6, 11, 12, 17, 20])
+def test_fit_goes_on_from_its_backup_to_the_same_bits(tmp_path, freq, at):
+    whole = a_model()
+    history = backed_up(tmp_path / "whole", whole)
+    assert not (tmp_path / "whole").exists()
+    with pytest.raises(ZeroDivisionError):
+        backed_up(tmp_path / "backup", a_model(), at, freq)
+    assert 1 <= len(list((tmp_path / "backup").glob("*.checkpoint"))) <= 2
+    resumed = a_model()
+    elsewhere()
+    again = backed_up(tmp_path / "backup", resumed, 0, freq)
+    assert same(resumed, whole)
+    assert again.history == history.history
+    assert len(again.history["loss"]) == 4
+    assert resumed.optimizer.learning_rate == whole.optimizer.learning_rate < 1e-3
+    assert not (tmp_path / "backup").exists()
+
+
+METRICS = [
+    ["accuracy", sl.metrics.TopKCategoricalAccuracy(k=2)],
+    [sl.metrics.AUC(), sl.metrics.Precision(), sl.metrics.Recall(thresholds=[0.3, 0.6])],
+    [sl.metrics.OneHotMeanIoU(num_classes=3), sl.metrics.RootMeanSquaredError(), sl.metrics.CategoricalCrossentropy()],
+]
+
+
+@pytest.mark.parametrize("metrics", METRICS)
+def test_an_epoch_that_was_cut_has_the_same_metrics(tmp_path, metrics):
+    whole = backed_up(tmp_path / "whole", a_model(metrics)).history
+    with pytest.raises(ZeroDivisionError):
+        backed_up(tmp_path / "backup", a_model(metrics), 8)
+    assert repr(backed_up(tmp_path / "backup", a_model(metrics)).history) == repr(whole)  # of arrays, too
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_epochs_of_fewer_steps_go_on_within_a_pass(tmp_path, steps):
+    resumed, whole = a_model(), a_model()
+    backed_up(tmp_path / "whole", whole, steps_per_epoch=steps)
+    with pytest.raises(ZeroDivisionError):
+        backed_up(tmp_path / "backup", a_model(), 2 * steps + 1, steps_per_epoch=steps)
+    elsewhere()
+    backed_up(tmp_path / "backup", resumed, steps_per_epoch=steps)
+    assert same(resumed, whole)
+
+
+def loader():
+    x, y = data(40)
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y))
+    return torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True)
+
+
+@pytest.mark.parametrize("at", [6, 10, 13])
+def test_a_shuffling_data_loader_draws_the_same_order_again(tmp_path, at):
+    def fitted(name, model, stop=0):
+        return backed_up(tmp_path / name, model, stop, x=loader(), y=None, batch_size=None, validation_split=0.0)
+
+    resumed, whole = a_model(), a_model()
+    fitted("whole", whole)
+    cut = a_model()
+    with pytest.raises(ZeroDivisionError):
+        fitted("backup", cut, at)
+    elsewhere()
+    fitted("backup", resumed)
+    assert same(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:100], lambda b: b[:-1], lambda b: b"", lambda b: b[:200] + b"x" + b[201:]]
+)
+def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(tmp_path, capsys, damage):
+    whole, resumed = a_model(), a_model()
+    backed_up(tmp_path / "whole", whole)
+    with pytest.raises(ZeroDivisionError):
+        backed_up(tmp_path / "backup", a_model(), 9)
+    newest = max((tmp_path / "backup").glob("*.checkpoint"))
+    newest.write_bytes(damage(newest.read_bytes()))
+    backed_up(tmp_path / "backup", resumed)
+    assert newest.name in capsys.readouterr().out
+    assert same(resumed, whole)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        backed_up(tmp_path / "backup", a_model(), 9)
+    with pytest.raises(sl.SightlineError, match="not the same batches in an epoch"):
+        backed_up(tmp_path / "backup", a_model(), batch_size=16)
+    with pytest.raises(sl.SightlineError, match="not the same callbacks"):
+        a_model().fit(
+            *data(),
+            validation_split=0.2,
+            batch_size=8,
+            verbose=0,
+            callbacks=sl.callbacks.BackupAndRestore(tmp_path / "backup"),
+        )
+    other = sl.Sequential([sl.Input((6, 6, 1)), sl.layers.Flatten(), sl.layers.Dense(3, activation="softmax")])
+    other.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    with pytest.raises(sl.SightlineError, match="not the same network"):
+        backed_up(tmp_path / "backup", other)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"a": [1, 2.5, None, True, "x"], "b": {"c": (1, 2), 3: torch.arange(4)}},
+        {"nan": [float("inf"), float("-inf")], "big": 2**100, "tiny": 5e-324, "third": 1 / 3},
+        {"array": np.arange(3, dtype=np.uint32), "scalar": np.float32(0.1), "flag": torch.tensor(True)},
+        {"layout": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last), "half": torch.rand(3).bfloat16()},
+    ],
+)
+def test_a_state_comes_back_as_it_was(tmp_path, state):
+    checkpoint.write(tmp_path / "one", state)
+    back = checkpoint.read(tmp_path / "one")
+
+    def equal(one, other):
+        if isinstance(one, dict):
+            return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+        if isinstance(one, (list, tuple)):
+            return type(one) is type(other) and len(one) == len(other) and all(map(equal, one, other))
+        if isinstance(one, torch.Tensor):
+            return one.dtype == other.dtype and torch.equal(one, other)
+        return bool(np.array_equal(one, other))
+
+    assert equal(state, back)
+
+
+def test_what_no_file_can_hold_is_named(tmp_path):
+    with pytest.raises(sl.SightlineError, match=r"state.outer\[1\] cannot be kept in a checkpoint"):
+        checkpoint.write(tmp_path / "one", {"outer": [1, object()]})
+    assert not list(tmp_path.iterdir())
+
+
+# --- signals, and the command line ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_and_the_command_goes_on(tmp_path, photos, number, code):
+    words = [sys.executable, "-m", "sightline", "train"]
+    flags = ["--model", "networks.py:network", "--image-size", "12", "--name", "cut", "--augment", "light"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "SIGHTLINE_CACHE": str(tmp_path / "cache")}
+
+    def begin(*more):
+        return subprocess.Popen(
+            [*words, *more], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    process = begin(photos, *flags, "--epochs", "5000")
+    for line in process.stdout:
+        if line.startswith("Epoch 2/"):
+            break
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in out + err
+    assert "Interrupted; go on with it: sightline train --resume runs/classify/cut" in out
+    run = tmp_path / "runs" / "classify" / "cut"
+    assert list((run / "checkpoint").glob("*.checkpoint"))
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace("epochs: 5000", "epochs: 2"))
+    process = begin(
+        "--resume", "runs/classify/cut", "--epochs", str(len((run / "results.csv").read_text().split()) + 1)
+    )
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert "Going on after" in out
+    assert "Report runs/classify/cut/report.html" in out
