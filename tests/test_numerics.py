@@ -1,13 +1,20 @@
 """Which numbers a training computes in: what is tried, what is taken, and that trying leaves no trace."""
 
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import sightline as sl
+from sightline.allocator import freed_memory_kept
 from sightline.errors import ArgumentError
 from sightline.training import numerics
-from sightline.training.allocator import keep_freed_memory
 from sightline.training.batches import as_batches
 from sightline.training.numerics import Choice, Numerics, Trial, fastest
 from sightline.training.ports import ports_of
@@ -216,7 +223,59 @@ def test_fastest_really_times_and_restores():
     assert step.numerics.precision == "float32"
 
 
-def test_freed_memory_is_kept_where_the_c_library_can():
-    import platform
+ALLOCATIONS = """
+import resource
+import torch
+from sightline.allocator import ask_for_huge_pages, freed_memory_kept
 
-    assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")
+def faults(megabytes, times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        step = [torch.ones(megabytes * 2**20 // 4) for _ in range(20)]
+        del step
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if ask:
+    ask_for_huge_pages()
+faults(1, 2)
+print(faults(1, 20))
+with freed_memory_kept() as kept:
+    faults(1, 2)
+    print(faults(1, 20), faults(16, 2))
+with open("/proc/self/statm") as file:
+    before = int(file.read().split()[1])
+with freed_memory_kept():
+    parts = [torch.ones(2**18) for _ in range(200)]
+    del parts
+with open("/proc/self/statm") as file:
+    print(int(file.read().split()[1]) - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
+def test_freed_memory_is_kept_within_and_given_back_after():
+    """In a process of its own, whose first tensor torch has yet to make."""
+    environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"} | {"OMP_NUM_THREADS": "1"}
+
+    def run(ask):
+        command = [sys.executable, "-c", f"ask = {ask}\n{ALLOCATIONS}"]
+        return [
+            int(word)
+            for word in subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            ).stdout.split()
+        ]
+
+    without, kept, large, left = run(False)
+    assert kept < 20 < without
+    assert left < 20 * 2**20 // resource.getpagesize()  # of 200 MB
+    huge = run(True)[2]
+    if "[never]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text():
+        assert huge < large / 2
+
+
+def test_an_error_in_training_gives_memory_back_too():
+    with pytest.raises(ZeroDivisionError), freed_memory_kept():
+        raise ZeroDivisionError
+    with freed_memory_kept() as kept:
+        assert kept is (platform.libc_ver()[0] == "glibc")

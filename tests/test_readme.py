@@ -13,6 +13,7 @@ import sightline as sl
 from sightline.cli import main
 from sightline.data.recipes import PRESETS
 from sightline.data.sources import FORMATS
+from sightline.runs.rates import SCHEDULES
 from sightline.structures import RESIZES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -38,7 +39,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_there_is_what_this_file_runs():
     assert len(PYTHON) == 4
-    assert len(SHELL) == 1
+    assert len(SHELL) == 2
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 12
 
 
@@ -71,6 +72,22 @@ def test_the_page_on_data_names_every_format_and_preset():
         assert f"{word}" in page, word
 
 
+def test_python_of_the_page_on_training(folder, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    scope = {}
+    for number, listing in enumerate(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)):
+        exec(compile(listing, f"docs/training.md listing {number}", "exec"), scope)
+    assert number == 2
+    assert "Learning rate 0.0" in capsys.readouterr().out
+    assert (folder / "rates.png").is_file()
+
+
+def test_the_page_on_training_names_every_callback_and_schedule():
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    for name in [*SCHEDULES, *(name for name in sl.callbacks.__all__ if name[0].isupper() and name != "Callback")]:
+        assert f"`{name}" in page, name
+
+
 def test_python_of_the_page_on_keras(capsys):
     page = (Path(__file__).parent.parent / "docs" / "keras.md").read_text()
     listings = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
@@ -87,7 +104,7 @@ def test_the_page_on_keras_names_every_layer():
 
 
 def test_commands(folder, monkeypatch, capsys):
-    for line in SHELL[0].strip().splitlines():
+    for line in "".join(SHELL).strip().splitlines():
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         with pytest.raises(SystemExit) as stop:
             main()

@@ -116,6 +116,11 @@ def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
     return activation(x) if callable(activation) else ACTIVATIONS[activation](x)
 
 
+def activate_fresh(x: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """`activate` of a tensor that nothing else needs: where that is exact, in its own memory."""
+    return x.relu_() if activation == "relu" else activate(x, activation)
+
+
 hard_silu = hard_swish
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from . import optimizers
+from .allocator import freed_memory_kept
 from .callbacks import Callback, History, as_callbacks, in_order, watching
 from .configurable import refuse_beyond
 from .console import is_terminal, say, silent
@@ -27,7 +28,6 @@ from .layers.base import checked_shape
 from .layout import person_shape, to_channels_last
 from .measure.summary import summarize
 from .training import loop
-from .training.allocator import keep_freed_memory
 from .training.batches import as_batches, as_triple, split_off
 from .training.compiled import Compiled
 from .training.numerics import AUTO, WORTH_MEASURING, Choice, Numerics, measuring
@@ -161,8 +161,7 @@ class Model(Network):
                 {"epochs": epochs, "steps": batches.steps, "verbose": verbose, "validates": held_back is not None}
             )
         self.stop_training = False
-        keep_freed_memory()
-        with bar, watching(everyone) as saved:
+        with bar, freed_memory_kept(), watching(everyone) as saved:
             loop.fit(
                 training,
                 epochs=epochs,

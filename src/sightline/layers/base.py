@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from torch import nn
 
+from ..allocator import ask_for_huge_pages
 from ..configurable import Configurable
 from ..errors import ArgumentError, ShapeError, SightlineError, check_name
 from ..graph.symbolic import FIRST_CALL, building, call_on, first_call, in_mode, record, values_in
@@ -176,6 +177,7 @@ class Layer(Configurable, Weighted, nn.Module):
 
     def weight_of(self, shape: Shape, initializer: Given) -> nn.Parameter:
         """A new parameter, initialised; a convolution's kernel lies in channels_last memory."""
+        ask_for_huge_pages()  # the first tensor of most processes: torch asks once, and then only
         tensor = torch.empty(shape)
         if len(shape) == 4:
             tensor = tensor.to(memory_format=torch.channels_last)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import activations, initializers, regularizers
-from ..activations import Activation, activate
+from .. import activations, initializers, kernels, regularizers
+from ..activations import Activation, activate, activate_fresh
 from ..errors import ArgumentError, ShapeError, whole_number
 from ..layout import Shape, depthwise_kernel
 from .base import BIAS, KERNEL, Common, Layer, Weight, pair
@@ -98,7 +98,7 @@ class Conv2D(_Convolution):
         self._new_bias(self.filters)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return activate(self._convolve(x, self.weight, self.bias, self.groups), self.activation)
+        return activate_fresh(self._convolve(x, self.weight, self.bias, self.groups), self.activation)
 
 
 class DepthwiseConv2D(_Convolution):
@@ -140,7 +140,7 @@ class DepthwiseConv2D(_Convolution):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self._convolve(x, depthwise_kernel(self.weight), self.bias, x.shape[1])
-        return activate(x, self.activation)
+        return activate_fresh(x, self.activation)
 
 
 class SeparableConv2D(_Convolution):
@@ -195,7 +195,7 @@ class SeparableConv2D(_Convolution):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self._convolve(x, depthwise_kernel(self.depthwise_weight), None, x.shape[1])
-        return activate(F.conv2d(x, self.pointwise_weight, self.bias), self.activation)
+        return activate_fresh(F.conv2d(x, self.pointwise_weight, self.bias), self.activation)
 
 
 class Conv2DTranspose(_Convolution):
@@ -283,7 +283,7 @@ def convolve(
         around = (pads[0][0], pads[1][0])
     else:  # torch pads both sides alike
         x, around = F.pad(x, (*pads[1], *pads[0])), (0, 0)
-    return F.conv2d(x, weight, bias, strides, around, dilation, groups)
+    return kernels.convolution(x, weight, bias, strides, around, dilation, groups)
 
 
 def feature_map_shape(where: str, *shapes: Shape) -> Shape:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import activations, initializers, regularizers
+from .. import activations, initializers, kernels, regularizers
 from ..configurable import refuse_beyond
 from ..errors import ArgumentError, ShapeError, whole_number
 from ..graph.symbolic import FIRST_CALL, Call, Value, remember
@@ -96,8 +96,8 @@ class Dense(Layer):
         if x.ndim == 4:
             x = F.conv2d(x, self.weight[:, :, None, None], self.bias)
         else:
-            x = F.linear(x, self.weight, self.bias)
-        return activations.activate(x, self.activation)
+            x = kernels.dense(x, self.weight, self.bias)
+        return activations.activate_fresh(x, self.activation)
 
 
 class Identity(Layer):
