@@ -19,10 +19,11 @@ test: $(TESTABLE) lint  ## lint, type-check, run the tests
 test-all: $(TESTABLE) lint  ## the slow proofs too
 	$(PYTEST) -m "slow or not slow"
 
-bench: $(INSTALLED)  ## the benchmarks; PHOTOS=folder with train/<class>/*.jpg adds that of the input
-	$(BIN)/python benchmarks/start_up.py
-ifdef PHOTOS
+bench: $(INSTALLED)  ## the benchmarks, which take hours; PHOTOS=folder with train/<class>/*.jpg adds that of the input
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/train_throughput.py
+ifdef PHOTOS
 	$(BIN)/python benchmarks/input_pipeline.py $(PHOTOS)
 endif
 

@@ -296,6 +296,34 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(tmp_path, capsys, 
     assert same(resumed, whole)
 
 
+@pytest.mark.parametrize(("seconds", "epochs"), [(1e-9, 1), (100, 4)])
+def test_a_training_that_its_time_budget_ended_goes_on_with_a_larger_one(tmp_path, seconds, epochs):
+    def fitted(seconds):
+        backup = sl.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+        model = a_model()
+        history = model.fit(
+            *data(), batch_size=8, epochs=4, verbose=0, callbacks=[sl.callbacks.TimeBudget(seconds), backup]
+        )
+        return len(history.history["loss"])
+
+    assert fitted(1e-9) == 1
+    assert fitted(seconds) == epochs
+
+
+def test_a_training_that_stopped_by_itself_stays_stopped(tmp_path):
+    def fitted(epochs):
+        stopping = sl.callbacks.EarlyStopping(monitor="loss", patience=1, min_delta=100)
+        backup = sl.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+        model = a_model()
+        history = model.fit(*data(), batch_size=8, epochs=epochs, verbose=0, callbacks=[stopping, backup])
+        return history.history, model
+
+    (first, one), (second, other) = fitted(9), fitted(20)
+    assert first == second
+    assert same(one, other)
+    assert len(first["loss"]) == 2
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     with pytest.raises(ZeroDivisionError):
         backed_up(tmp_path / "backup", a_model(), 9)

@@ -439,7 +439,7 @@ def test_a_time_budget_of_a_resumed_training(monkeypatch):
     stage.begin(first)
     now += 8
     state = first.state_dict()
-    assert state == {"elapsed": 8.0}
+    assert state == {"elapsed": 8.0, "spent": False}
     now = 5.0  # another machine, whose clock began elsewhere
     stage.begin(second)
     second.load_state_dict(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -151,7 +151,8 @@ class TimeBudget(Callback):
     `elapsed` is the time so far in seconds. The time before a resume counts, the time between does not.
     """
 
-    kept = ("elapsed",)
+    kept = ("elapsed", "spent")
+    spent: bool
 
     def __init__(self, seconds: float, **unknown: Any):
         self._refuse(unknown)
@@ -167,14 +168,23 @@ class TimeBudget(Callback):
     def elapsed(self, seconds: float) -> None:
         self._before, self._began = seconds, time.monotonic()
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; a training that this budget ended goes on where it is larger now."""
+        super().load_state_dict(state)
+        if self.spent and self.elapsed <= self.seconds:
+            self.spent = False
+            self.model.stop_training = False
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.elapsed, self._epoch, self._spent = 0.0, 0, False
+        self.elapsed, self._epoch = 0.0, 0
+        self.spent = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if self._spent or self.elapsed <= self.seconds:
+        if self.spent or self.elapsed <= self.seconds:
             return
-        self._spent = self.model.stop_training = True
+        self.spent = True
+        self.model.stop_training = True
         say(f"Epoch {self._epoch + 1}: {duration(self.seconds)} are over after batch {batch + 1}: training stops")

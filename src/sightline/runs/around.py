@@ -23,6 +23,7 @@ from ..tasks import Task
 from .folder import Log, ResultsFile, RunFolder
 from .settings import Settings
 
+UNLIMITED = 1e9  # seconds: a resumed run may be given a budget, so all have one
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints within an epoch
 
 
@@ -40,8 +41,7 @@ def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log) ->
     ]
     if settings.patience is not None:
         callbacks.append(EarlyStopping(monitor=task.best, patience=settings.patience))
-    if settings.time_budget is not None:
-        callbacks.append(TimeBudget(60 * settings.time_budget))
+    callbacks.append(TimeBudget(UNLIMITED if settings.time_budget is None else 60 * settings.time_budget))
     if settings.tensorboard:
         callbacks.append(TensorBoard(str(folder.tensorboard)))
     backup = BackupAndRestore(folder.checkpoint, delete_checkpoint=False, every_seconds=CHECKPOINT_SECONDS)

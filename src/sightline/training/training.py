@@ -67,11 +67,11 @@ class Training:
                     fix="Resume with the data and arguments that it began with",
                 )  # fmt: skip
         self.epoch, self.batch = state["place"]
+        self.network.stop_training = state["stopped"]
         self.step.load_state_dict(copied(state["step"], next(self.network.parameters()).device))
         self.batches.load_state_dict(state["data"])
         for callback, (_, kept) in zip(self.callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(kept)
-        self.network.stop_training = state["stopped"]
         restore(self.network, self.step.optimizer, state["trained"])
 
 
