@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -329,11 +330,14 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         backed_up(tmp_path / "backup", a_model(), 9)
     with pytest.raises(sl.SightlineError, match="not the same batches in an epoch"):
         backed_up(tmp_path / "backup", a_model(), batch_size=16)
+    with pytest.raises(sl.SightlineError, match="not the same metrics"):
+        backed_up(tmp_path / "backup", a_model(metrics=()))
     with pytest.raises(sl.SightlineError, match="not the same callbacks"):
         a_model().fit(
             *data(),
             validation_split=0.2,
             batch_size=8,
+            epochs=4,
             verbose=0,
             callbacks=sl.callbacks.BackupAndRestore(tmp_path / "backup"),
         )
@@ -408,3 +412,80 @@ def test_a_signal_saves_and_ends_and_the_command_goes_on(tmp_path, photos, numbe
     assert process.returncode == 0, out + err
     assert "Going on after" in out
     assert "Report runs/classify/cut/report.html" in out
+
+
+# --- a run's folder that is not as it was --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    draw = np.random.default_rng(0)
+    for kind, level in (("dark", 60), ("light", 190)):
+        (folder / "photos" / kind).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(draw.normal(level, 30, (8, 8, 3)).clip(0, 255).astype(np.uint8)).save(
+                folder / "photos" / kind / f"{i}.png"
+            )
+    (folder / "networks.py").write_text(NETWORK)
+    model = f"{folder / 'networks.py'}:network"
+    return sl.train(folder / "photos", model=model, image_size=8, epochs=2, runs=str(folder / "runs"), name="one").path
+
+
+@pytest.fixture
+def copied_run(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "moved" / "one"))
+
+
+def test_a_finished_run_takes_more_epochs_wherever_it_lies(copied_run, run):
+    code, out, _ = run("train", "--resume", copied_run, "--epochs", "3")
+    assert code == 0
+    assert "Going on after epoch 2" in out
+    assert len((copied_run / "results.csv").read_text().splitlines()) == 4
+    assert "epochs: 3" in (copied_run / "config.yaml").read_text()
+
+
+def test_a_run_that_only_has_to_end_writes_the_same_files(copied_run, finished, run):
+    for name in ("report.html", "evaluation.json", "results.csv"):
+        (copied_run / name).unlink()
+    assert run("train", "--resume", copied_run)[0] == 0
+    for name in ("weights/last.sightline", "weights/best.sightline", "results.csv", "evaluation.json"):
+        assert (copied_run / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda run: (run / "data.json").unlink(), "data.json is gone"),
+        (lambda run: (run / "data.json").write_text("{}"), "damaged"),
+        (lambda run: (run / "data.json").write_text('{"root": "/", "splits": {}}'), "damaged"),
+        (lambda run: (run / "config.yaml").write_text(""), "damaged"),
+        (lambda run: (run / "config.yaml").unlink(), "not a run"),
+        (lambda run: [f.write_bytes(b"PK") for f in (run / "checkpoint").iterdir()], "No checkpoint"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_told_and_nothing_is_lost(copied_run, run, spoil, words):
+    spoil(copied_run)
+    before = {path: path.read_bytes() for path in copied_run.rglob("*") if path.is_file() and path.name != "log.txt"}
+    code, _, err = run("train", "--resume", copied_run, "--epochs", "9")
+    assert code == 2
+    assert words in err
+    after = {path: path.read_bytes() for path in copied_run.rglob("*") if path.is_file() and path.name != "log.txt"}
+    assert before == after
+
+
+@pytest.mark.parametrize("flags", [("--lr", "0.1"), ("--epochs", "1"), ("--batch-size", "3"), ("--name", "other")])
+def test_what_a_resumed_run_cannot_be_given_is_refused(copied_run, run, flags):
+    settings = (copied_run / "config.yaml").read_text()
+    code, _, err = run("train", "--resume", copied_run, *flags)
+    assert code == 2
+    assert flags[0].lstrip("-") in err
+    assert (copied_run / "config.yaml").read_text() == settings
+
+
+def test_why_a_run_ended_early_is_in_its_log(finished, run):
+    words = ["train", finished.parents[2] / "photos", "--model", "small_cnn", "--image-size", "8", "--epochs", "3"]
+    runs = ["--runs", finished.parents[1]]
+    assert run(*words, *runs, "--name", "short", "--time-budget", "1e-6")[0] == 0
+    log = (finished.parents[1] / "classify" / "short" / "log.txt").read_text()
+    assert "It ended before epoch 3: its 1e-06 minutes were over" in log

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import complain, printable, say
-from .errors import SightlineError
+from .errors import ArgumentError, SightlineError
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -171,26 +171,30 @@ def lr(
 ) -> None:
     """Find a learning rate: train for a moment at rates that grow, and see where the loss falls.
 
-    Takes the flags of `train`, to which what it finds is given: sightline train ... --lr RATE.
+    Takes what `train` takes for data, network and batches; what it finds is for --lr there.
     """
     from .console import silent
     from .runs.finding_rate import find_learning_rate
 
+    if plot is not None and (plot.suffix.lower() != ".png" or not plot.parent.is_dir()):
+        raise ArgumentError(
+            f"The plot cannot be written to {plot}", expected="a file that ends in .png, in a folder that exists"
+        )
     found = find_learning_rate(
         data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed,
     )  # fmt: skip
-    if plot is not None:
-        found.draw(plot)
     if as_json:
         _print_json(found.as_dict())
-        return
-    say(str(found))
-    say(f"Train with it: --lr {found.suggestion:.2g}")
+    else:
+        say(str(found))
+        say(f"Train with it: --lr {found.suggestion:.2g}")
     if plot is not None:
-        say(f"Plot {plot}")
+        found.draw(plot)
+        if not as_json:
+            say(f"Plot {plot}")
 
 
 @app.command()

@@ -51,6 +51,8 @@ def _is_trained_here(x: torch.Tensor, weight: torch.Tensor) -> bool:
         and only_avx2()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, (x, weight)))  # in torch.func's transforms
     )
 
 

@@ -52,8 +52,11 @@ class BackupAndRestore(Callback):
         """Around the loop: gives the state to go on from, or None, and notes signals."""
         self._saved_at, self._steps = time.monotonic(), 0
         saved = checkpoint.newest(self.backup_dir, say)
+        if saved is not None and not (isinstance(saved, dict) and {"place", "kind", "trained"} <= saved.keys()):
+            raise ArgumentError("This is no checkpoint of a training", received=str(self.backup_dir))
         with interruption.noted() as self._asked:
             yield saved
+            self._asked.raise_if_asked()  # one that came after the last save
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._steps += 1
@@ -67,9 +70,8 @@ class BackupAndRestore(Callback):
             self._save()
 
     def _save(self) -> None:
-        number = 2 * self.model.optimizer.iterations + (
-            self.training.batch == 0
-        )  # an epoch's end follows its last step
+        after_its_steps = self.training.batch == 0  # an epoch's end
+        number = 2 * self.model.optimizer.iterations + after_its_steps
         checkpoint.add(self.backup_dir, number, self.training.state())
         self._saved_at = time.monotonic()
         self._asked.raise_if_asked()

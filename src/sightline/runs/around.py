@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log) ->
 
 
 class Decisions(Callback):
-    """Writes down what the first step has decided: the precision, in config.yaml and in the model's metadata."""
+    """Writes down what is known once a step was made or a checkpoint loaded: config.yaml, with the precision that was taken."""
 
     def __init__(self, settings: Settings, folder: RunFolder, log: Log):
         self.settings, self.folder, self.log = settings, folder, log
@@ -61,17 +61,29 @@ class Decisions(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         epoch, batch = self.training.epoch, self.training.batch
         self.log(f"Going on after {batch} batches of epoch {epoch + 1}" if batch else f"Going on after epoch {epoch}")
+        self._write()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        if self._known:
-            return
+        if not self._known:
+            self._write()
+
+    def _write(self) -> None:
         self._known = True
         precision = self.training.step.numerics.precision
         self.model.metadata["precision"] = {"training": precision, "inference": "float32"}
-        if self.settings.precision != precision:
-            if (choice := self.model.numerics_choice) is not None and choice.trials:
-                self.log(str(choice))
-            write_text(self.folder.config, replace(self.settings, precision=precision).as_yaml())
+        if (choice := self.model.numerics_choice) is not None and choice.trials:
+            self.log(str(choice))
+        write_text(self.folder.config, replace(self.settings, precision=precision).as_yaml())
+
+
+def why_ended(callbacks: Sequence[Callback], settings: Settings) -> str:
+    """Why a training had fewer epochs than it was asked for."""
+    for callback in callbacks:
+        if isinstance(callback, TerminateOnNaN) and callback.first_bad_step is not None:
+            return f"the loss of step {callback.first_bad_step} was not finite"
+        if isinstance(callback, TimeBudget) and callback.spent:
+            return f"its {settings.time_budget:g} minutes were over"
+    return f"no better validation for {settings.patience} epochs"
 
 
 def as_literal(path: Path) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from ..console import say
 from ..tasks import TASKS
-from ..training.lr_finder import LearningRateSweep, lr_find
+from ..training.lr_finder import LearningRateSweep, lr_find, sweep_rates
 from . import networks
 from .assembly import compiled
 from .preparation import open_images, prepare
@@ -31,6 +31,7 @@ def find_learning_rate(
 
     Raises SightlineError for settings or data that cannot be used, and where no rate makes the loss fall.
     """
+    sweep_rates(start, end, steps)  # a wrong one is told before the data are read
     chosen = resolve(data, settings, config)
     task = TASKS[chosen.task]()
     source = networks.find_source(chosen.model)

@@ -64,6 +64,8 @@ class RunFolder:
         """Raise RunError, naming what is missing, where this is no run or not a whole one."""
         if not self.path.is_dir():
             raise RunError(f"There is no run {self.path}", fix="sightline train prints the path of its run")
+        if not self.config.is_file():
+            raise RunError(f"{self.path} is not a run: it holds no {self.config.name}")
         for file in files:
             if not file.is_file():
                 raise RunError(
@@ -113,6 +115,13 @@ class ResultsFile(Callback):
         logs = {} if logs is None else logs
         logs["learning_rate"] = self.rate
         self.rows.append({"epoch": epoch + 1, **logs})
+        self._write()
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        if self.rows:
+            self._write()  # of a run that only goes on to its end, the file may be gone
+
+    def _write(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -190,8 +199,14 @@ def read_recorded(path: Path) -> dict[str, Any]:
     """What `describe_data` wrote; raises RunError where it is not whole."""
     recorded = read_json(path)
     try:
-        Path(recorded["root"]), recorded["splits"].get("test")
-    except (KeyError, TypeError, AttributeError) as error:
+        (
+            Path(recorded["root"]),
+            recorded["splits"].get("test"),
+            tuple(recorded["classes"]),
+            tuple(recorded["given splits"]),
+        )
+        [(path, reason) for path, reason in recorded["unreadable"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{path} is damaged: it does not say what the run was trained on") from error
     return recorded
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.listing import existing_folder
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, RunError
 from ..structures import Dataset, Problem
 from .folder import RunFolder, read_recorded, recorded_split
 from .settings import Settings, read_config
@@ -20,8 +20,11 @@ def resumed_settings(
 ) -> tuple[Settings, RunFolder]:
     """The settings that a run began with, and its folder; `given` may raise the epochs. Raises ArgumentError for another one."""
     folder = RunFolder(Path(run))
-    folder.require(folder.config)
-    settings = Settings(**read_config(folder.config))
+    folder.require()
+    values = read_config(folder.config)
+    if "data" not in values:
+        raise RunError(f"{folder.config} is damaged: it does not say what the run was trained on")
+    settings = Settings(**values)
     asked = {name: value for name, value in given.items() if value is not None}
     asked |= {name: value for name, value in (("data", data), ("config", config)) if value is not None}
     for name in asked:
@@ -46,6 +49,8 @@ def _fields(settings: Settings) -> dict[str, Any]:
 def recorded_dataset(folder: RunFolder) -> Dataset | None:
     """The data set as the run split it; None where the run was killed before it wrote that. Raises DataError where files are gone."""
     if not folder.data.is_file():
+        if folder.results.is_file() or folder.checkpoint.is_dir():
+            raise RunError(f"{folder.data} is gone, which says what the run was trained on", fix="Begin another run")
         return None
     recorded = read_recorded(folder.data)
     root = existing_folder(recorded["root"])

@@ -70,9 +70,9 @@ class Settings:
         self._check_data_settings()
         if self.color_mode is not None:
             choose("color mode", self.color_mode, COLOR_MODES)
-        self._check_training_settings()
         for name in ("epochs", "batch_size", "image_size", "workers", "patience"):
             _check(name, getattr(self, name), lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1")
+        self._check_training_settings()
         _check("image_size", self.image_size, lambda v: v <= MOST_PIXELS, f"at most {MOST_PIXELS} pixels a side")
         _check("seed", self.seed, lambda v: _is_whole(v) and 0 <= v < 2**63, "a whole number of at least 0")
         if self.name is not None and not _is_folder_name(self.name):
@@ -86,6 +86,7 @@ class Settings:
         for name in ("lr", "clip", "time_budget"):
             _check(name, getattr(self, name), lambda v: _is_number(v) and v > 0, "a number above 0")
         _check("warmup", self.warmup, lambda v: _is_number(v) and v >= 0, "a number of epochs, at least 0")
+        _check("warmup", self.warmup, lambda v: v < self.epochs or not v, f"less than the {self.epochs} epochs")
         _check("ema", self.ema, lambda v: _is_number(v) and 0 < v < 1, "a number between 0 and 1, such as 0.999")
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, (AUTO, *PRECISIONS))

@@ -18,7 +18,7 @@ from ..structures import Dataset
 from ..tasks import TASKS, Task
 from ..training.progress import EpochProgress
 from . import networks
-from .around import callbacks_of
+from .around import callbacks_of, why_ended
 from .assembly import compiled
 from .folder import Log, RunFolder, describe_data, environment, read_results, write_json
 from .preparation import CompleteCache, open_images, prepare
@@ -62,8 +62,6 @@ def train(
     log(f"Run {folder.path}")
     if known is None:
         dataset = _begin(folder, dataset, chosen, device, log)
-    else:
-        write_text(folder.config, chosen.as_yaml())
     log.start()
     images = open_images(dataset, spec, chosen, log)
     _fit(model, task, dataset, images, chosen, folder, log)
@@ -109,6 +107,8 @@ def _fit(
     history = read_results(folder.results)
     epochs = len(history["loss"])
     log(f"Trained {epochs} {'epoch' if epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}")
+    if epochs < settings.epochs:
+        log(f"It ended before epoch {settings.epochs}: {why_ended(callbacks, settings)}")
     if not math.isfinite(history["loss"][-1]):
         log("The loss is not a number any more: the training diverged; try a smaller --lr")
     draw_curves(history, folder.curves)

@@ -194,23 +194,15 @@ class IterableBatches:
     def __init__(self, batches: Any, make: BatchMaker, steps: int | None):
         self._batches, self._make = batches, make
         self._unfinished: Iterator[Any] | None = None
-        self._began: dict[str, Any] = {}  # the random state at the epoch's beginning
+        self._began: dict[str, Any] = {}  # the random state where the pass began that is not over
+        self._taken = 0  # batches of it
         length = len(batches) if isinstance(batches, Sized) else None
         self._limit = steps
         self.steps = length if steps is None else steps
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
-        items = self._items()
-        if first:  # what draws numbers, such as a DataLoader that shuffles, draws the same again
-            now = random_state()
-            set_random_state(self._began)
-            for _ in islice(items, first):
-                pass
-            set_random_state(now)
-        else:
-            self._began = random_state()
         taken = first
-        for item in items:
+        for item in self._items(first):
             taken += 1
             yield self._make(*_parts_of(item))
         if not taken:
@@ -226,30 +218,43 @@ class IterableBatches:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches are read anew up to where the training stood: a generator's own position is not in it."""
-        return {"began": self._began}
+        """Where the pass began and how far it is: a generator's own position is not in it."""
+        return {"began": None if self._unfinished is None else self._began, "taken": self._taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._began = state["began"]
-
-    def _items(self) -> Iterator[Any]:
-        """One pass; or `steps` batches, from the beginning again where they end."""
-        if self._limit is None:
-            yield from _iterate(self._batches)
+        """Read anew up to that place. What draws numbers, such as a DataLoader that shuffles, draws the same again."""
+        if state["began"] is None:
             return
-        left = self._limit
-        while left:
+        now = random_state()
+        set_random_state(state["began"])
+        self._open()
+        for _ in islice(self._unfinished or (), state["taken"]):
+            self._taken += 1
+        set_random_state(now)
+
+    def _open(self) -> None:
+        self._began, self._taken, self._unfinished = random_state(), 0, _iterate(self._batches)
+
+    def _items(self, first: int) -> Iterator[Any]:
+        """What is left of one pass; or of `steps` batches, from the beginning again where they end."""
+        if self._limit is None and not first:
+            self._unfinished = None
+        left = None if self._limit is None else self._limit - first
+        while left is None or left > 0:
             fresh = self._unfinished is None
-            self._unfinished = self._unfinished or _iterate(self._batches)
+            if fresh:
+                self._open()
             got = 0
-            for item in islice(self._unfinished, left):
+            for item in islice(self._unfinished or (), left):
                 got += 1
+                self._taken += 1
                 yield item
-            left -= got
-            if left:
+            if left is not None:
+                left -= got
+            if left != 0:
                 self._unfinished = None
-                if fresh and not got:
-                    return  # used up, or empty
+            if left is None or (left and fresh and not got):
+                return  # one pass, or used up, or empty
 
 
 def _iterate(batches: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ from ..files import atomic_write
 FORMAT = 1
 DESCRIPTION, TENSORS = "state.json", "tensors.safetensors"
 SUFFIX, KEPT = ".checkpoint", 2
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, RuntimeError, NotImplementedError,
+    zipfile.BadZipFile, SafetensorError,
+)  # fmt: skip
 
 
 def write(path: str | Path, state: Any) -> None:
@@ -49,44 +53,55 @@ def read(path: str | Path) -> Any:
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']}, and this version reads {FORMAT}")
         return _decode(description["state"], tensors)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        RecursionError,
-        zipfile.BadZipFile,
-        SafetensorError,
-    ) as error:
-        raise RunError(f"The checkpoint {path} cannot be read ({error})") from error
+    except UNREADABLE as error:
+        raise RunError(f"The checkpoint {path} is damaged ({error})") from error
 
 
 def add(folder: str | Path, number: int, state: Any) -> Path:
     """Write the state after `number` updates into a folder of checkpoints; the one before stays, older ones go."""
     path = Path(folder) / f"{number:012d}{SUFFIX}"
     write(path, state)
-    for old in _newest_first(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    _remove(_newest_first(folder)[KEPT:] + _half_written(folder))
     return path
 
 
 def clear(folder: str | Path) -> None:
     """Remove the checkpoints of a folder, and the folder where nothing else is in it."""
-    for path in _newest_first(folder):
-        path.unlink(missing_ok=True)
+    _remove(_newest_first(folder) + _half_written(folder))
     if Path(folder).is_dir() and not any(Path(folder).iterdir()):
         Path(folder).rmdir()
 
 
 def newest(folder: str | Path, tell: Callable[[str], None]) -> Any:
-    """The newest whole state in a folder, None where there is none; `tell` hears of torn ones."""
+    """The newest whole state in a folder, None where there is none; `tell` hears of damaged ones, which are removed.
+
+    Raises RunError, and removes nothing, where there are checkpoints and none is whole.
+    """
+    damaged: list[Path] = []
     for path in _newest_first(folder):
         try:
-            return read(path)
+            state = read(path)
         except RunError as error:
-            tell(f"  {error}: the one before is used")
+            tell(str(error))
+            damaged.append(path)
+            continue
+        if damaged:
+            tell(f"Going on from the one before, {path.name}")
+        _remove(damaged)
+        return state
+    if damaged:
+        raise RunError(f"No checkpoint in {folder} is whole", fix="Remove them to begin the training anew")
     return None
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _half_written(folder: str | Path) -> list[Path]:
+    """What a process left that was killed while it wrote."""
+    return list(Path(folder).glob(f".*{SUFFIX}.*.tmp"))
 
 
 def _newest_first(folder: str | Path) -> list[Path]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-from ..console import complain
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -44,15 +43,17 @@ def noted() -> Iterator[Noted]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    # One that is ignored stays so: a job in the background is not asked by Ctrl-C. None is a handler of another language
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def note(number: int, frame: Any) -> None:
         asked.number = number
         for each, handler in before.items():
             signal.signal(each, handler)
-        complain("Stopping as soon as the training can be saved (once more: at once)")
+        os.write(2, b"Stopping as soon as the training can be saved (once more: at once)\n")  # print may be running
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield asked

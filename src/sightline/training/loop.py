@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import torch
 
-from ..errors import SightlineError
+from ..errors import ArgumentError, SightlineError
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from .batches import Batches
@@ -32,10 +32,15 @@ def fit(
     """
     network, step, tell = training.network, training.step, training.tell
     training.epoch, training.batch = (first_epoch, 0) if saved is None else saved["place"]
+    if saved is not None and training.epoch + (training.batch > 0) > epochs:
+        raise ArgumentError(
+            "The checkpoint is further than the training is to go", received=f"a checkpoint of epoch {training.epoch + 1}",
+            expected=f"at most {epochs} epochs", fix="Ask for more epochs, or remove the checkpoint",
+        )  # fmt: skip
     logs: dict[str, float] = {}
     try:
         tell("on_train_begin", {})
-        within_an_epoch = training.batch > 0 and training.epoch < epochs
+        within_an_epoch = training.batch > 0
         if saved is not None and not within_an_epoch:
             training.load(saved)
         while training.epoch < epochs and not should_stop():
@@ -44,8 +49,9 @@ def fit(
             tell("on_epoch_begin", training.epoch, {})
             if saved is not None and within_an_epoch:  # what began the epoch then has done so again, and is overwritten
                 training.load(saved)
+            over = saved is not None and should_stop()  # the step that was saved had ended the training
             saved = None
-            for batch in training.batches.epoch(training.epoch, training.batch):
+            for batch in () if over else training.batches.epoch(training.epoch, training.batch):
                 tell("on_train_batch_begin", training.batch, {})
                 training.last_loss = training.take(batch)
                 training.batch += 1

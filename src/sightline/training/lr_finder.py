@@ -146,7 +146,7 @@ class LearningRateSweep:
         return (
             f"Learning rate {self.suggestion:.2g} (valley {self.valley:.2g}, steepest {self.steepest:.2g}): "
             f"{len(self.rates)} steps from {self.rates[0]:.2g} to {self.rates[-1]:.2g}, "
-            f"loss {self.smoothed[0]:.4g} to {self.smoothed.min():.4g} at its lowest"
+            f"loss {self.smoothed[0]:.4g} to {self.smoothed[lowest(self.smoothed)]:.4g} at its lowest"
         )
 
 
@@ -176,7 +176,7 @@ def lr_find(
     Raises SightlineError when no rate makes the loss fall.
     """
     refuse_beyond(lr_find, unknown)
-    rates = _rates(start, end, steps)
+    rates = sweep_rates(start, end, steps)
     if verbose not in ("auto", 0, 1):
         raise ArgumentError('verbose is "auto", 0 or 1', received=repr(verbose))
     if not isinstance(model, Network) or not hasattr(model, "_step"):
@@ -198,7 +198,8 @@ def lr_find(
     return LearningRateSweep(rates[: len(losses)], losses, smooth(losses))
 
 
-def _rates(start: float, end: float, steps: int) -> np.ndarray:
+def sweep_rates(start: float, end: float, steps: int) -> np.ndarray:
+    """The rates of a sweep; raises ArgumentError where there is none between these."""
     for name, rate in (("start", start), ("end", end)):
         if not is_number(rate) or not ABOVE_0[1](rate):
             raise ArgumentError(f"lr_find: {name} is not a learning rate", expected=ABOVE_0[0], received=repr(rate))

@@ -104,6 +104,10 @@ class Step:
             logs |= {f"{part.prefix}loss": part.mean_loss.result() for part in losses}
         return logs
 
+    def names(self) -> list[str]:
+        """The names of the metrics, as the logs have them."""
+        return [name for part in self._parts for name in part.names]
+
     def state_dict(self) -> dict[str, Any]:
         """The numerics, and what the loss and the metrics have counted since the last reset."""
         return {"numerics": self.numerics.state_dict(), "loss": self._mean_loss.state_dict()} | {

@@ -46,7 +46,7 @@ class Training:
         """A copy of everything that the steps to come depend on."""
         return {
             "place": [self.epoch, self.batch],
-            "steps": self.batches.steps,
+            "kind": self._kind(),
             "stopped": bool(getattr(self.network, "stop_training", False)),
             "trained": capture(self.network, self.step.optimizer),
             "step": copied(self.step.state_dict()),
@@ -54,17 +54,25 @@ class Training:
             "callbacks": [[type(each).__name__, each.state_dict()] for each in self.callbacks],
         }
 
+    def _kind(self) -> State:
+        """What a training that goes on must have in common with the one that was saved."""
+        optimizer = self.step.optimizer
+        return {
+            "kind of data": type(self.batches).__name__,
+            "batches in an epoch": self.batches.steps,
+            "metrics": self.step.names(),
+            "optimizer": f"{type(optimizer).__name__}, use_ema={getattr(optimizer, 'use_ema', False)}",
+            "callbacks": [type(each).__name__ for each in self.callbacks],
+            "network": [f"{name} {tuple(tensor.shape)}" for name, tensor in self.network.state_dict().items()],
+        }
+
     def load(self, state: State) -> None:
         """Go on from a state. Raises ArgumentError where it is of another training."""
-        for what, mine, its in (
-            ("batches in an epoch", self.batches.steps, state["steps"]),
-            ("callbacks", [type(each).__name__ for each in self.callbacks], [name for name, _ in state["callbacks"]]),
-            ("network", _shapes(self.network.state_dict()), _shapes(state["trained"]["weights"])),
-        ):
-            if mine != its:
+        for what, mine in self._kind().items():
+            if mine != (its := state["kind"][what]):
                 raise ArgumentError(
-                    f"The checkpoint is of another training: not the same {what}", expected=its, received=mine,
-                    fix="Resume with the data and arguments that it began with",
+                    f"The checkpoint is of another training: not the same {what}", expected=_short(its),
+                    received=_short(mine), fix="Resume with the data and arguments that it began with",
                 )  # fmt: skip
         self.epoch, self.batch = state["place"]
         self.network.stop_training = state["stopped"]
@@ -75,5 +83,7 @@ class Training:
         restore(self.network, self.step.optimizer, state["trained"])
 
 
-def _shapes(weights: State) -> str:
-    return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in weights.items())
+def _short(value: Any) -> str:
+    """A value of a message, cut where it is long."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) < 200 else f"{text[:200]} ..."
