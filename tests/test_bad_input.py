@@ -617,7 +617,7 @@ def test_predict_with_a_run_that_does_not_exist(expect_refusal, colors):
 
 
 def test_predict_with_a_folder_that_is_no_run(expect_refusal, colors):
-    expect_refusal("predict", "colors", "colors/red/red00.png", words=("colors is not a finished run", "is missing"))
+    expect_refusal("predict", "colors", "colors/red/red00.png", words=("colors is not a run", "config.yaml"))
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "beginning", "zip", "folder"])

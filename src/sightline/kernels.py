@@ -43,14 +43,14 @@ def dense(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> t
 
 def _is_trained_here(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
-        torch.is_grad_enabled()
+        not torch.compiler.is_compiling()
+        and torch.is_grad_enabled()
         and weight.requires_grad
         and type(x) in (torch.Tensor, torch.nn.Parameter)  # no fake tensor, which is asked for a shape or traced
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and only_avx2()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not any(map(torch._C._functorch.is_functorch_wrapped_tensor, (x, weight)))  # in torch.func's transforms
     )

@@ -64,7 +64,8 @@ class Step:
 
     def _in_training(self) -> Network:
         """The network on its own weights, in the order of layers that trains fastest where float32 is computed on a CPU."""
-        if self.numerics.precision != "float32" or next(self._network.parameters()).device.type != "cpu":
+        weight = next(self._network.parameters())
+        if self.numerics.precision != "float32" or weight.dtype != torch.float32 or weight.device.type != "cpu":
             return self._network
         if self._cheaper is None:
             self._cheaper = pool_before_activation(self._network)
