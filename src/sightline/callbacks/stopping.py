@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ..console import duration, say
 from ..errors import SightlineError
 from ..schedules import ABOVE_0, check_numbers
+from ..training.state import copy_of_weights, put_back
 from .base import Callback, Logs
 from .monitoring import Monitoring
 
-if TYPE_CHECKING:
-    from ..models import Model
-
 LOOK_EVERY = 50  # steps between two looks at the losses: each waits for the device
-
-
-def copy_of_weights(model: Model) -> dict[str, torch.Tensor]:
-    """All parameters and buffers by name, where they lie."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-@torch.no_grad()
-def put_back(model: Model, weights: dict[str, torch.Tensor]) -> None:
-    """Write the weights of `copy_of_weights` into the model's own tensors."""
-    now = model.state_dict()
-    for name, tensor in weights.items():
-        now[name].copy_(tensor)
 
 
 class EarlyStopping(Monitoring):

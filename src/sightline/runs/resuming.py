@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,12 @@ def resumed_settings(
                 expected=f"at most --{', --'.join(MAY_DIFFER)}".replace("_", "-"),
                 fix="Begin another run, with another --name",
             )
-    new = Settings(**{**_fields(settings), **asked})
+    new = replace(settings, **asked)
     if new.epochs < settings.epochs:
         raise ArgumentError(
             "The epochs of a run can only be raised", expected=f"at least {settings.epochs}", received=new.epochs
         )
     return new, folder
-
-
-def _fields(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in vars(settings)}
 
 
 def recorded_dataset(folder: RunFolder) -> Dataset | None:

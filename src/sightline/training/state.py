@@ -23,19 +23,16 @@ State = dict[str, Any]
 def capture(network: nn.Module, optimizer: Optimizer | None) -> State:
     """A copy of what training steps change. The optimizer is one that is bound, or None."""
     return {
-        "weights": {name: tensor.detach().clone() for name, tensor in network.state_dict().items()},
+        "weights": copy_of_weights(network),
         "counters": _counters(network),
         "optimizer": None if optimizer is None else copied(optimizer.state_dict()),
         "random": random_state(),
     }
 
 
-@torch.no_grad()
 def restore(network: nn.Module, optimizer: Optimizer | None, state: State) -> None:
     """Give back what `capture` took; weights are written where they lie, so that whoever holds them sees it."""
-    now = network.state_dict()
-    for name, tensor in state["weights"].items():
-        now[name].copy_(tensor)
+    put_back(network, state["weights"])
     modules = dict(network.named_modules())
     for path, counters in state["counters"].items():
         for name, value in counters.items():
@@ -43,6 +40,19 @@ def restore(network: nn.Module, optimizer: Optimizer | None, state: State) -> No
     if optimizer is not None:
         optimizer.load_state_dict(state["optimizer"])
     set_random_state(state["random"])
+
+
+def copy_of_weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """All parameters and buffers by name, where they lie."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+@torch.no_grad()
+def put_back(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Write the weights of `copy_of_weights` into the network's own tensors."""
+    now = network.state_dict()
+    for name, tensor in weights.items():
+        now[name].copy_(tensor)
 
 
 @contextmanager
