@@ -56,6 +56,27 @@ Allow = Annotated[
 Precision = Annotated[
     str | None, typer.Option(help="float32, bfloat16, float16, or auto: the fastest that agrees [auto].")
 ]
+Weights = Annotated[
+    str | None, typer.Option(help="imagenet, or a file: .safetensors, .pth, .sightline, .keras or .h5 [new ones].")
+]
+Freeze = Annotated[
+    str | None, typer.Option(help="backbone: train the head alone, on features that are computed once [nothing].")
+]
+Unfreeze = Annotated[
+    str | None, typer.Option(help="last-stage or all: what of the backbone trains on after the head, slowly [nothing].")
+]
+BackboneLr = Annotated[
+    float | None, typer.Option(help="The share of the learning rate for an unfrozen backbone [0.1].")
+]
+WeightDecay = Annotated[
+    float | None, typer.Option(help="What a kernel loses in a step, times the learning rate [none].")
+]
+LabelSmoothing = Annotated[float | None, typer.Option(help="The share of each label spread over all classes [0].")]
+DropoutRate = Annotated[float | None, typer.Option(help="Dropout before the last layer [the network's own].")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="plain, or small-data: what keeps a few hundred images from being learnt by heart [plain]."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda ... [auto].")]
 Workers = Annotated[int | None, typer.Option(help="Threads that decode images [all cores].")]
 Seed = Annotated[int | None, typer.Option(help="Seed of splits, weights and order [0].")]
@@ -117,6 +138,14 @@ def train(
     ] = None,
     time_budget: Annotated[float | None, typer.Option(help="Minutes after which the training stops [none].")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's logs too.")] = False,
+    weights: Weights = None,
+    freeze: Freeze = None,
+    unfreeze: Unfreeze = None,
+    backbone_lr: BackboneLr = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    dropout: DropoutRate = None,
+    recipe: Recipe = None,
     precision: Precision = None,
     device: Device = None,
     workers: Workers = None,
@@ -140,7 +169,8 @@ def train(
         color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow,
         cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, device=device, workers=workers,
-        seed=seed, name=name, runs=runs, exist_ok=exist_ok or None,
+        seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
+        backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, recipe=recipe,
     )  # fmt: skip
 
 
@@ -163,6 +193,14 @@ def lr(
     device: Device = None,
     workers: Workers = None,
     seed: Seed = None,
+    weights: Weights = None,
+    freeze: Freeze = None,
+    unfreeze: Unfreeze = None,
+    backbone_lr: BackboneLr = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    dropout: DropoutRate = None,
+    recipe: Recipe = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
     end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
     steps: Annotated[int, typer.Option(min=10, help="Rates tried, one a batch.")] = 200,
@@ -184,7 +222,8 @@ def lr(
         data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, allow=allow, cache=cache, precision=precision, device=device,
-        workers=workers, seed=seed,
+        workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, recipe=recipe,
     )  # fmt: skip
     if as_json:
         _print_json(found.as_dict())
@@ -290,11 +329,19 @@ def summary(
     model: Annotated[str, typer.Argument(help="A name, file.py:function, a run's folder, or a model file.")],
     classes: Annotated[int | None, typer.Option(help="Classes [the model's].")] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels a side [the model's].")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Multiplications, memory and receptive field of each layer too.")
+    ] = False,
 ) -> None:
     """Print a network's layers, shapes and parameters."""
+    from .measure import full_summary
     from .runs.networks import network_for_summary
 
-    network_for_summary(model, classes, image_size).summary()
+    network = network_for_summary(model, classes, image_size)
+    if full:
+        say(full_summary(network))
+    else:
+        network.summary()
 
 
 @app.command()
@@ -305,12 +352,14 @@ def models() -> None:
     from .architectures.registry import ARCHITECTURES
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("Name", "Image", "Classes", "About"):
-        table.add_column(heading)
-    for name, architecture in sorted(ARCHITECTURES.items()):
-        height, width, channels = architecture.input_shape
-        table.add_row(name, f"{height}x{width}x{channels}", str(architecture.classes), architecture.about)
+    for heading in ("Name", "Image", "Classes", "Parameters", "Weights", "Source"):
+        table.add_column(heading, justify="right" if heading in ("Classes", "Parameters") else "left")
+    for name, known in sorted(ARCHITECTURES.items()):
+        height, width, channels = known.input_shape
+        size, count = f"{height}x{width}x{channels}", f"{known.parameters:,}" if known.parameters else ""
+        table.add_row(name, size, str(known.classes), count, "imagenet" if known.hub else "", known.source)
     say(table)
+    say("And timm:NAME for any network of timm, such as timm:convnext_tiny.")
 
 
 @app.command()

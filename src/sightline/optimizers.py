@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -60,6 +60,7 @@ class Optimizer(Configurable, abc.ABC):
         self.iterations, self.swapped = 0, False
         self._parameters: Tensors | None = None
         self._undecayed: Tensors = []
+        self._scales: dict[torch.Tensor, float] = {}  # of the learning rate
         self._state: dict[str, dict[torch.Tensor, torch.Tensor]] = {}
         if weight_decay is not None:
             check_numbers(self, AT_LEAST_0, "weight_decay")
@@ -132,6 +133,15 @@ class Optimizer(Configurable, abc.ABC):
             )
         self._undecayed = list(var_list or ())
 
+    def scale_learning_rate(self, factor: float, var_list: Iterable[torch.Tensor]) -> None:
+        """Let these parameters follow `factor` times the learning rate (discriminative rates: Howard & Ruder, 2018, section 3.2).
+
+        Their weight decay is scaled with it. Not Keras's; called again, the last factor of a parameter counts.
+        """
+        if not is_number(factor) or factor < 0:
+            raise ArgumentError("The factor of a learning rate is a number >= 0", received=repr(factor))
+        self._scales |= {parameter: float(factor) for parameter in var_list}
+
     def zero_grad(self) -> None:
         for parameter in self._parameters or ():
             parameter.grad = None
@@ -147,11 +157,19 @@ class Optimizer(Configurable, abc.ABC):
         gradients = [_laid_as(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
         rate = self.learning_rate
         self._clip(gradients)
-        self._decay(parameters, rate)
-        self._update(parameters, gradients, rate)
+        for factor, group, group_gradients in self._groups(parameters, gradients):
+            self._decay(group, rate * factor)
+            self._update(group, group_gradients, rate * factor)
         if self.use_ema:
             self._average()
         self.iterations += 1
+
+    def _groups(self, parameters: Tensors, gradients: Tensors) -> Iterator[tuple[float, Tensors, Tensors]]:
+        """The parameters, and their gradients, by the factor of their learning rate."""
+        factors = [self._scales.get(parameter, 1.0) for parameter in parameters]
+        for factor in dict.fromkeys(factors):
+            chosen = [i for i, own in enumerate(factors) if own == factor]
+            yield factor, [parameters[i] for i in chosen], [gradients[i] for i in chosen]
 
     @abc.abstractmethod
     def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:

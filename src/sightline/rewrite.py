@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import fx, nn
 
+from .errors import choose
 from .graph.build import call_layer, layer_of, map_nodes, replay
 from .graph.network import Network
 from .graph.symbolic import FIRST_CALL, Value
-from .layers import Activation, Conv2D, MaxPooling2D
+from .layers import Activation, Conv2D, Dropout, MaxPooling2D
 
 
 def output_nodes(network: Network) -> list[fx.Node]:
@@ -30,6 +31,32 @@ def ends_in_softmax(network: Network) -> bool:
 def on_input(network: Network, value: Value) -> Any:
     """The network's outputs when `value` comes in where its one input was: networks in a row, in one graph."""
     return replay(network, [value])
+
+
+def split_at(network: Network, name: str) -> tuple[Network, Network]:
+    """The network up to the node of that name, and the rest of it, which takes that node's value.
+
+    Raises ArgumentError where there is no such node, or the rest needs another value too.
+    """
+    value = network.values[choose("node", name, network.values)]
+    return Network(network.inputs, value), Network(value, network.output)
+
+
+def with_dropout(network: Network, rate: float) -> Any:
+    """The outputs of a network that has Dropout of this rate before its last layer, in place of one that it may have there.
+
+    Returns values on the network's own inputs.
+    """
+    last = set(output_nodes(network))
+
+    def substitute(node: fx.Node, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if node not in last:
+            return call_layer(node, layer, args, kwargs)
+        source = args[0].call
+        before = source.args[0] if isinstance(source.layer, Dropout) else args[0]
+        return layer(Dropout(rate, name="dropout_before_last")(before), **kwargs)
+
+    return replay(network, network.inputs, substitute)
 
 
 def pool_before_activation(network: Network) -> Network:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from .family import Architecture
 
 
-def mnist_cnn(x: Value, classes: int) -> Value:
-    """Three convolutions for 28x28 digits (Chollet, Deep Learning with Python, section 5.1): 93,322 parameters at 10 classes."""
+def mnist_features(x: Value) -> Value:
     x = Conv2D(32, (3, 3), activation="relu")(x)
     x = MaxPooling2D((2, 2))(x)
     x = Conv2D(64, (3, 3), activation="relu")(x)
     x = MaxPooling2D((2, 2))(x)
-    x = Conv2D(64, (3, 3), activation="relu")(x)
+    return Conv2D(64, (3, 3), activation="relu")(x)
+
+
+def mnist_head(x: Value, classes: int) -> Value:
     x = Flatten()(x)
     x = Dense(64, activation="relu")(x)
     return Dense(classes, activation="softmax")(x)
 
 
-def intel_cnn(x: Value, classes: int) -> Value:
-    """Three blocks of two convolutions for 150x150 scenes (Practical Deep Learning for Computer Vision with Python, on the
-    Intel Image Classification data): 6,456,326 parameters at 6 classes."""
+def intel_features(x: Value) -> Value:
     for filters in (64, 128, 256):
         x = Conv2D(filters, 3, activation="relu", padding="same")(x)
         x = Conv2D(filters, 3, activation="relu", padding="same")(x)
         x = MaxPooling2D(2, 2)(x)
         x = BatchNormalization()(x)
+    return x
+
+
+def intel_head(x: Value, classes: int) -> Value:
     x = Flatten()(x)
     x = Dense(64, activation="relu")(x)
     x = BatchNormalization()(x)
@@ -33,10 +38,43 @@ def intel_cnn(x: Value, classes: int) -> Value:
     return Dense(classes, activation="softmax")(x)
 
 
-def signs_cnn(x: Value, classes: int) -> Value:
-    """One strided convolution and a large dense layer for 128x128 hand signs: 8,402,618 parameters at 26 classes."""
+def signs_features(x: Value) -> Value:
     x = Conv2D(16, kernel_size=(3, 3), strides=(2, 2), padding="same", activation="relu")(x)
-    x = MaxPooling2D(pool_size=(2, 2), strides=(2, 2))(x)
+    return MaxPooling2D(pool_size=(2, 2), strides=(2, 2))(x)
+
+
+def signs_head(x: Value, classes: int) -> Value:
     x = Flatten()(x)
     x = Dense(512, activation="relu")(x)
     return Dense(classes, activation="softmax")(x)
+
+
+ARCHITECTURES = {
+    "mnist_cnn": Architecture(
+        mnist_features,
+        mnist_head,
+        "Three convolutions for 28x28 digits (Chollet, Deep Learning with Python, section 5.1)",
+        (28, 28, 1),
+        10,
+        93_322,
+        minimum=18,
+    ),
+    "intel_cnn": Architecture(
+        intel_features,
+        intel_head,
+        "Three blocks of two convolutions for 150x150 scenes (Practical Deep Learning for Computer Vision with Python)",
+        (150, 150, 3),
+        6,
+        6_455_302,
+        minimum=8,
+    ),
+    "signs_cnn": Architecture(
+        signs_features,
+        signs_head,
+        "One strided convolution and a large dense layer for 128x128 hand signs",
+        (128, 128, 1),
+        26,
+        8_402_618,
+        minimum=4,
+    ),
+}

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from .. import activations
 from ..configurable import refuse_beyond
 from ..errors import ArgumentError, SightlineError, choose
 from ..graph.symbolic import Value
 from ..layers import Input
 from ..models import Model
-from .lenet import lenet5
-from .notes import intel_cnn, mnist_cnn, signs_cnn
-from .small import small_cnn
+from . import lenet, notes, resnet, small
+from .family import Architecture
+from .weights import load
 
-Builder = Callable[[Value, int], Value]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A builder from an input to the output, with the shape (H, W, C) and the classes that it was published for."""
-
-    build: Builder
-    input_shape: tuple[int, int, int]
-    classes: int
-
-    @property
-    def about(self) -> str:
-        return " ".join((self.build.__doc__ or "").split(":")[0].split())
-
-
+FAMILIES = (lenet, notes, resnet, small)
 ARCHITECTURES: dict[str, Architecture] = {
-    "intel_cnn": Architecture(intel_cnn, (150, 150, 3), 6),
-    "lenet5": Architecture(lenet5, (32, 32, 1), 10),
-    "mnist_cnn": Architecture(mnist_cnn, (28, 28, 1), 10),
-    "signs_cnn": Architecture(signs_cnn, (128, 128, 1), 26),
-    "small_cnn": Architecture(small_cnn, (32, 32, 3), 10),
+    name: architecture for family in FAMILIES for name, architecture in family.ARCHITECTURES.items()
 }
 
 
@@ -50,21 +32,75 @@ def find(name: str) -> Architecture:
     return ARCHITECTURES[choose("model", name, ARCHITECTURES)]
 
 
-def create(name: str, input_shape: Sequence[int] | None = None, classes: int | None = None, **unknown: Any) -> Model:
-    """A new network by name, with new weights; `input_shape` (H, W, C) and `classes` default to the published ones.
+def default_shape(name: str) -> tuple[int, int, int]:
+    """The image (H, W, C) that the network of that name was published for; raises ArgumentError with the nearest names."""
+    return find(name).input_shape
 
-    Raises ArgumentError for an unknown name or a number of classes below 2, ShapeError for an image that is too small.
+
+def create(
+    name: str,
+    input_shape: Sequence[int] | None = None,
+    classes: int | None = None,
+    weights: str | Path | None = None,
+    include_top: bool = True,
+    auxiliary: bool = False,
+    classifier_activation: str | None = "softmax",
+    **unknown: Any,
+) -> Model:
+    """A network by name; `input_shape` (H, W, C) and `classes` default to the published ones.
+
+    `weights`: None for new ones, "imagenet" (fetched by timm, once), or a file: .safetensors or .pth with torchvision's,
+    timm's or our names, .sightline, .keras or .h5 of this network. Where the file has another number of classes, the last
+    layer is new. `include_top=False` leaves the head out: the output is the backbone's last feature map, and the layers
+    "stride_4" ... "stride_32" name the stages where the network has them. `auxiliary` adds the auxiliary classifiers of
+    GoogLeNet and Inception-v3: the outputs are then a dict, "predictions" and theirs. `classifier_activation=None` gives
+    logits. The network takes images as its paper does, (x / 255 - mean) / std: `metadata["preprocessing"]` holds both, and
+    a run puts them before the network.
+
+    Raises ArgumentError for an unknown name or a number of classes below 2, ShapeError for an image that is too small,
+    ModelFileError for weights that do not fit.
     """
     refuse_beyond(create, unknown)
     architecture = find(name)
     classes = architecture.classes if classes is None else classes
     if not isinstance(classes, int) or classes < 2:
         raise ArgumentError("classes is a whole number of at least 2", received=repr(classes))
-    shape = tuple(input_shape or architecture.input_shape)
-    if len(shape) != 3:
-        raise ArgumentError("input_shape is (height, width, channels)", received=repr(input_shape))
+    if auxiliary and (architecture.auxiliary is None or not include_top):
+        has = [each for each, known in ARCHITECTURES.items() if known.auxiliary is not None]
+        raise ArgumentError(f"{name} has no auxiliary classifiers", fix=f"With include_top=True {', '.join(has)} have")
+    shape = _checked_shape(name, architecture, input_shape)
     inputs = Input(shape)
     try:
-        return Model(inputs, architecture.build(inputs, classes), name=name)
+        features = architecture.features(inputs)
+        outputs: Any = architecture.head(features, classes) if include_top else features
     except SightlineError as error:
         raise type(error)(f"{name} cannot be made for images of {shape}: {error}") from error
+    if include_top and classifier_activation != "softmax":
+        outputs.call.layer.activation = activations.checked(classifier_activation)
+    if auxiliary and architecture.auxiliary is not None:
+        values = Model(inputs, features).values
+        outputs = {"predictions": outputs} | architecture.auxiliary(values, classes)
+    model = Model(inputs, outputs, name=name)
+    preprocessing = architecture.preprocessing.for_channels(shape[2])
+    model.metadata.update(backbone=_name_of(model, features), preprocessing=preprocessing.as_dict())
+    if weights is not None:
+        load(model, architecture, name, weights)
+    return model
+
+
+def _checked_shape(name: str, architecture: Architecture, input_shape: Sequence[int] | None) -> tuple[int, int, int]:
+    shape = tuple(input_shape or architecture.input_shape)
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ArgumentError("input_shape is (height, width, channels)", received=repr(input_shape))
+    if min(shape[:2]) < architecture.minimum:
+        least = f"{architecture.minimum}x{architecture.minimum}"
+        raise ArgumentError(
+            f"{name} cannot be made for images of {shape}: it takes images of at least {least}",
+            fix="Use larger images, or a smaller network such as small_cnn",
+        )
+    return shape
+
+
+def _name_of(model: Model, value: Value) -> str:
+    """The name of a value's node in the model."""
+    return next(name for name, other in model.values.items() if other is value)

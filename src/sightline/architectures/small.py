@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from .family import MOMENTUM, Architecture  # of the moving statistics: small data sets have few steps
 
-MOMENTUM = 0.9  # of the moving statistics: small data sets have few steps
 
-
-def small_cnn(x: Value, classes: int) -> Value:
-    """Two blocks of two convolutions, with dropout, for small images and data sets (the demo's network): trains in seconds."""
+def features(x: Value) -> Value:
     for filters in (32, 64):
         x = Conv2D(filters, 3, padding="same", activation="relu")(x)
         x = Conv2D(filters, 3, padding="same", activation="relu")(x)
         x = MaxPooling2D(2)(x)
         x = BatchNormalization(momentum=MOMENTUM)(x)
         x = Dropout(0.25)(x)
+    return x
+
+
+def head(x: Value, classes: int) -> Value:
     x = Flatten()(x)
     x = Dense(128, activation="relu")(x)
     x = BatchNormalization(momentum=MOMENTUM)(x)
     x = Dropout(0.5)(x)
     return Dense(classes, activation="softmax")(x)
+
+
+ARCHITECTURES = {
+    "small_cnn": Architecture(
+        features,
+        head,
+        "Two blocks of two convolutions, with dropout, for small images and data sets (the demo's network)",
+        (32, 32, 3),
+        10,
+        minimum=4,
+    )
+}

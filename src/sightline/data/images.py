@@ -39,6 +39,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def unchanged(self) -> Images:
+        """The same images as they are, in every epoch."""
+        return Images(self.samples, self.spec, self.cache, self.first)
+
     def at(self, index: int, epoch: int) -> Example:
         """Sample `index` as this epoch shows it."""
         if self._still:

@@ -219,6 +219,11 @@ def layer_to_keras(layer: nn.Module, name: str) -> dict[str, Any]:
     config = {
         key: value for key, value in layer.get_config().items() if key not in ("input_shape", "name", "trainable")
     }
+    if not isinstance(config.get("padding", "same"), (str, list)) and kind != "ZeroPadding2D":
+        raise ModelFileError(
+            f"{describe_layer(layer)} has padding={config['padding']}, of which Keras knows names only",
+            fix="Save the model as .sightline, or put a ZeroPadding2D before it",
+        )
     written: dict[str, Any] = {"name": name, "dtype": "float32"}
     if kind != "SpatialDropout2D":  # Keras's takes no such argument
         written["trainable"] = layer.trainable

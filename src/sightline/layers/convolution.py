@@ -11,10 +11,10 @@ from torch import nn
 
 from .. import activations, initializers, kernels, regularizers
 from ..activations import Activation, activate, activate_fresh
-from ..errors import ArgumentError, ShapeError, whole_number
+from ..errors import ArgumentError, ShapeError, choose, whole_number
 from ..layout import Shape, depthwise_kernel
 from .base import BIAS, KERNEL, Common, Layer, Weight, pair
-from .padding import checked_padding, is_symmetric, pads_of
+from .padding import Padding, checked_padding, is_symmetric, pads_of
 
 Pair = int | Sequence[int]
 
@@ -24,7 +24,7 @@ class _Convolution(Layer):
 
     bias: nn.Parameter | None
 
-    def _set_window(self, kernel_size: Pair, strides: Pair, padding: str, dilation_rate: Pair) -> None:
+    def _set_window(self, kernel_size: Pair, strides: Pair, padding: Padding, dilation_rate: Pair) -> None:
         where = type(self).__name__
         self.kernel_size = pair(kernel_size, f"{where}: kernel_size")
         self.strides = pair(strides, f"{where}: strides")
@@ -53,7 +53,8 @@ class Conv2D(_Convolution):
     """2D convolution of an image or feature map: (H, W, C) -> (H', W', filters).
 
     `padding="valid"` gives H' = floor((H - kernel) / strides) + 1, `"same"` gives H' = ceil(H / strides), with an odd pad at
-    the bottom and right. `groups` splits channels and filters; both must divide by it. Arguments, defaults and
+    the bottom and right. It may also be the rows and columns of zeros at each side, as torch counts them (3, or (3, 3)), which
+    Keras does not have. `groups` splits channels and filters; both must divide by it. Arguments, defaults and
     initial weights are Keras's. Weights: `weight` (filters, C / groups, height, width) and `bias` (filters).
     """
 
@@ -65,7 +66,7 @@ class Conv2D(_Convolution):
         filters: int,
         kernel_size: Pair,
         strides: Pair = (1, 1),
-        padding: str = "valid",
+        padding: Padding = "valid",
         dilation_rate: Pair = (1, 1),
         groups: int = 1,
         activation: Activation = None,
@@ -115,7 +116,7 @@ class DepthwiseConv2D(_Convolution):
         self,
         kernel_size: Pair,
         strides: Pair = (1, 1),
-        padding: str = "valid",
+        padding: Padding = "valid",
         depth_multiplier: int = 1,
         dilation_rate: Pair = (1, 1),
         activation: Activation = None,
@@ -163,7 +164,7 @@ class SeparableConv2D(_Convolution):
         filters: int,
         kernel_size: Pair,
         strides: Pair = (1, 1),
-        padding: str = "valid",
+        padding: Padding = "valid",
         dilation_rate: Pair = (1, 1),
         depth_multiplier: int = 1,
         activation: Activation = None,
@@ -226,6 +227,9 @@ class Conv2DTranspose(_Convolution):
         **common: Unpack[Common],
     ):
         super().__init__(**common)
+        choose(
+            "padding of Conv2DTranspose", padding.lower() if isinstance(padding, str) else padding, ("valid", "same")
+        )
         self.filters = whole_number(filters, "Conv2DTranspose: filters")
         self._set_window(kernel_size, strides, padding, dilation_rate)
         self._set_output(activation, use_bias, bias_initializer, bias_regularizer)
@@ -268,11 +272,11 @@ def convolve(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     strides: tuple[int, int] = (1, 1),
-    padding: str = "valid",
+    padding: str | tuple[int, int] = "valid",
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> torch.Tensor:
-    """torch's convolution with Keras's padding, "valid" or "same"."""
+    """torch's convolution with Keras's padding, "valid" or "same", or so many rows and columns at each side."""
     kernel = (weight.shape[2], weight.shape[3])
     if kernel == (1, 1) and max(strides) > 1 and weight.shape[1] < ONEDNN_BLOCK:
         # The gradient by such a kernel writes beyond its memory in torch 2.15 on a CPU; the places that a stride leaves

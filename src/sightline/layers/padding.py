@@ -1,11 +1,14 @@
-"""Keras's "same" padding: the output has ceil(size / stride) places; an odd pad goes to the bottom and right."""
+"""Keras's "same" padding: the output has ceil(size / stride) places; an odd pad goes to the bottom and right. And torch's
+and Caffe's, which is a number of rows and columns at each side, whatever the size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ShapeError, choose
+from ..errors import ArgumentError, ShapeError, choose
 
+Padding = str | int | Sequence[int]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -20,32 +23,44 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
     return total // 2, total - total // 2
 
 
-def checked_padding(padding: Any) -> str:
-    """ "valid" or "same", in any case of letters; raises ArgumentError otherwise."""
-    return choose("padding", padding.lower() if isinstance(padding, str) else padding, ("valid", "same"))
+def checked_padding(padding: Any, window: tuple[int, int] | None = None) -> str | tuple[int, int]:
+    """ "valid" or "same", in any case of letters, or (rows, columns) at each side; raises ArgumentError otherwise.
+
+    With `window`, a pooling's, the rows and columns are less than it: one that lies outside holds no value.
+    """
+    if isinstance(padding, str) or padding is None:
+        return choose("padding", padding.lower() if isinstance(padding, str) else padding, ("valid", "same"))
+    both = tuple(padding) if isinstance(padding, Sequence) else (padding, padding)
+    if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in both):
+        expected = '"valid", "same", or a whole number of rows and columns at each side, or two of them'
+        raise ArgumentError("Unknown padding", expected=expected, received=repr(padding))
+    if window is not None and any(2 * v > size for v, size in zip(both, window, strict=True)):
+        raise ArgumentError(f"A pooling of {window} pads at most half of that", received=repr(padding))
+    return both
 
 
 def pads_of(
     size: tuple[int, int],
     kernel: tuple[int, int],
     strides: tuple[int, int],
-    padding: str,
+    padding: str | tuple[int, int],
     dilation: tuple[int, int] = (1, 1),
 ) -> Pads:
     """((top, bottom), (left, right)) for a feature map of `size` (height, width).
 
-    Raises ShapeError when a "valid" window is larger than the feature map.
+    Raises ShapeError when a window is larger than the feature map, but for "same".
     """
     if padding == "same":
         (h, w), (kh, kw), (sh, sw), (dh, dw) = size, kernel, strides, dilation
         return same_pads(h, kh, sh, dh), same_pads(w, kw, sw, dw)
     window = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if size[0] < window[0] or size[1] < window[1]:
+    rows, columns = (0, 0) if isinstance(padding, str) else padding
+    if size[0] + 2 * rows < window[0] or size[1] + 2 * columns < window[1]:
         raise ShapeError(
-            f'A window of {window[0]}x{window[1]} does not fit a feature map of {size[0]}x{size[1]} with padding "valid"',
+            f"A window of {window[0]}x{window[1]} does not fit a feature map of {size[0]}x{size[1]} with padding {padding!r}",
             fix='Use a larger image, fewer poolings, or padding="same"',
         )
-    return (0, 0), (0, 0)
+    return (rows, rows), (columns, columns)
 
 
 def is_symmetric(pads: Pads) -> bool:

@@ -12,24 +12,24 @@ from ..errors import ShapeError, whole_number
 from ..layout import Shape, to_channels_first, to_channels_last
 from .base import Common, Layer, pair
 from .convolution import feature_map_shape
-from .padding import Pads, checked_padding, is_symmetric, pads_of
+from .padding import Padding, Pads, checked_padding, is_symmetric, pads_of
 
 
 class _Pooling2D(Layer):
-    """What max and average pooling share: (H, W, C) -> (H', W', C), sizes as in Conv2D. `strides` defaults to `pool_size`."""
+    """What max and average pooling share: (H, W, C) -> (H', W', C), sizes and padding as in Conv2D. `strides` defaults to `pool_size`."""
 
     def __init__(
         self,
         pool_size: int | Sequence[int] = (2, 2),
         strides: int | Sequence[int] | None = None,
-        padding: str = "valid",
+        padding: Padding = "valid",
         **common: Unpack[Common],
     ):
         super().__init__(**common)
         where = type(self).__name__
         self.pool_size = pair(pool_size, f"{where}: pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, f"{where}: strides")
-        self.padding = checked_padding(padding)
+        self.padding = checked_padding(padding, self.pool_size)
 
     def build(self, *shapes: Shape) -> None:
         feature_map_shape(type(self).__name__, *shapes)
@@ -50,13 +50,14 @@ class MaxPooling2D(_Pooling2D):
 
 
 class AveragePooling2D(_Pooling2D):
-    """The mean of each window; padded places do not count, as in Keras."""
+    """The mean of each window. What "same" pads does not count, as in Keras; rows and columns in numbers are zeros that do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pads = self._pads(x)
         if is_symmetric(pads):
             both = (pads[0][0], pads[1][0])
-            return F.avg_pool2d(x, self.pool_size, self.strides, both, count_include_pad=False)
+            counted = not isinstance(self.padding, str)
+            return F.avg_pool2d(x, self.pool_size, self.strides, both, count_include_pad=counted)
         around = (*pads[1], *pads[0])
         share = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), around), self.pool_size, self.strides)
         return F.avg_pool2d(F.pad(x, around), self.pool_size, self.strides) / share

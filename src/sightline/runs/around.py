@@ -19,6 +19,7 @@ from ..callbacks import (
     TimeBudget,
 )
 from ..files import write_text
+from ..models import Model
 from ..tasks import Task
 from .folder import Log, ResultsFile, RunFolder
 from .settings import Settings
@@ -27,17 +28,17 @@ UNLIMITED = 1e9  # seconds: a resumed run may be given a budget, so all have one
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints within an epoch
 
 
-def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log) -> list[Callback]:
-    """The callbacks that the settings ask for, in the order in which they act."""
-    callbacks: list[Callback] = [Decisions(settings, folder, log), TerminateOnNaN()]
+def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log, whole: Model) -> list[Callback]:
+    """The callbacks that the settings ask for, in the order in which they act; what is saved is the `whole` network."""
+    callbacks: list[Callback] = [Decisions(settings, folder, log, whole), TerminateOnNaN()]
     if settings.ema is not None:
         callbacks.append(SwapEMAWeights(swap_on_epoch=True))
     if settings.schedule == "plateau":
         callbacks.append(ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=3))
     callbacks += [
         ResultsFile(folder.results),
-        ModelCheckpoint(as_literal(folder.best), monitor=task.best, save_best_only=True),
-        ModelCheckpoint(as_literal(folder.last)),
+        WholeCheckpoint(whole, as_literal(folder.best), monitor=task.best, save_best_only=True),
+        WholeCheckpoint(whole, as_literal(folder.last)),
     ]
     if settings.patience is not None:
         callbacks.append(EarlyStopping(monitor=task.best, patience=settings.patience))
@@ -48,11 +49,22 @@ def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log) ->
     return [*callbacks, backup]
 
 
+class WholeCheckpoint(ModelCheckpoint):
+    """Saves the whole network, of which perhaps the head alone trains."""
+
+    def __init__(self, whole: Model, filepath: str, **arguments: Any):
+        super().__init__(filepath, **arguments)
+        self._whole = whole
+
+    def set_model(self, model: Model) -> None:
+        super().set_model(self._whole)
+
+
 class Decisions(Callback):
     """Writes down what is known once a step was made or a checkpoint loaded: config.yaml, with the precision that was taken."""
 
-    def __init__(self, settings: Settings, folder: RunFolder, log: Log):
-        self.settings, self.folder, self.log = settings, folder, log
+    def __init__(self, settings: Settings, folder: RunFolder, log: Log, whole: Model):
+        self.settings, self.folder, self.log, self._whole = settings, folder, log, whole
         self._known = False
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -70,7 +82,7 @@ class Decisions(Callback):
     def _write(self) -> None:
         self._known = True
         precision = self.training.step.numerics.precision
-        self.model.metadata["precision"] = {"training": precision, "inference": "float32"}
+        self._whole.metadata["precision"] = {"training": precision, "inference": "float32"}
         if (choice := self.model.numerics_choice) is not None and choice.trials:
             self.log(str(choice))
         write_text(self.folder.config, replace(self.settings, precision=precision).as_yaml())

@@ -2,35 +2,139 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
 from .. import optimizers
 from ..data.images import Images
 from ..data.loader import ImageBatches
 from ..models import Model
-from ..structures import Dataset
-from ..tasks import Task
+from ..structures import Dataset, ImageSpec
+from ..tasks import TASKS, Task
+from ..training.progress import as_text
+from . import networks, transfer
 from .rates import learning_rate
-from .run import as_metadata
+from .run import as_metadata, resolve_device
 from .settings import Settings
 
 
-def compiled(
-    model: Model, task: Task, dataset: Dataset, images: dict[str, Images], settings: Settings
-) -> tuple[ImageBatches, ImageBatches | None]:
-    """Compile the model as the settings say; returns the batches of its training, and of its validation where there is one."""
+@dataclass(frozen=True)
+class Opening:
+    """What a run begins with: its task, its data as they were read, and its network on its device."""
+
+    task: Task
+    dataset: Dataset
+    spec: ImageSpec
+    model: Model
+
+
+def opened(settings: Settings, weights: str | None, dataset: Dataset | None = None) -> Opening:
+    """Read the data, unless a run has recorded them, and make the network; nothing is written.
+
+    `weights` are where the network's come from. Raises SightlineError for settings or data that cannot be used.
+    """
+    task = TASKS[settings.task]()
+    source = networks.find_source(settings.model, weights)
+    dataset = dataset or task.read(settings.data, settings.format, settings.group_pattern)
+    device = resolve_device(settings.device)
+    spec = networks.image_spec(settings, source)
+    torch.manual_seed(settings.seed)
+    model = networks.build_network(source, spec, dataset.classes, settings.dropout).to(device)
+    if transfers(settings):
+        transfer.freeze(model, settings.model, settings.unfreeze)
+    return Opening(task, dataset, spec, model)
+
+
+def transfers(settings: Settings) -> bool:
+    """Whether the head is trained before, or without, the rest."""
+    return settings.freeze is not None or settings.unfreeze is not None
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What trains, the whole network or its head; `data` are the arguments of `fit` that say on what, in so many steps an epoch."""
+
+    model: Model
+    data: dict[str, Any]
+    steps: int
+
+
+def assembled(
+    model: Model,
+    task: Task,
+    dataset: Dataset,
+    images: dict[str, Images],
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    begun: bool = False,
+) -> Assembly:
+    """Compile the model as the settings say, and join it to its images; with a frozen backbone its head, to their features.
+
+    With `unfreeze` the head is trained first, unless the run has `begun` with the rest.
+    """
     classes, mixed = len(dataset.classes), images["train"].augmentation.mixes_labels
-    shares = classes if mixed else None
+    shares = classes if mixed or settings.label_smoothing else None
+    model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
+    compiled = partial(_compile, task=task, settings=settings, classes=classes, shares=shares is not None)
+    if not transfers(settings):
+        return _on_images(model, images, settings, shares, compiled)
+    slow = transfer.freeze(model, settings.model, settings.unfreeze)
+    if settings.unfreeze is None or not begun:
+        below, head = transfer.split_head(model, settings.model)
+        splits = [split for split in ("train", "validation") if split in images]
+        features = {
+            split: transfer.features_of(
+                below, images[split].unchanged(), settings.batch_size, settings.thread_count, shares, split
+            )
+            for split in splits
+        }
+        steps = -(-len(features["train"].values) // settings.batch_size)
+        if settings.unfreeze is None:
+            compiled(model, steps=steps)
+            compiled(head, steps=steps)
+            return Assembly(head, _as_arguments(features, settings), steps)
+        compiled(head, steps=steps)
+        logs = transfer.train_head_first(head, features, task, settings)
+        say(f"Head trained on features of the frozen backbone: {as_text(logs)}")
+    assembly = _on_images(model, images, settings, shares, compiled)
+    model.optimizer.scale_learning_rate(settings.backbone_lr, slow)
+    return assembly
+
+
+def _on_images(
+    model: Model, images: dict[str, Images], settings: Settings, shares: int | None, compiled: Callable[..., None]
+) -> Assembly:
     size, workers = settings.batch_size, settings.thread_count
     batches = ImageBatches(images["train"], size, workers, seed=settings.seed, shares_of=shares)
     held_back = images.get("validation")
     validation = None if held_back is None else ImageBatches(held_back, size, workers, shares_of=shares)
-    model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
-    model.compile(
-        _optimizer(settings, batches.steps or 1),
-        task.loss(mixed),
-        metrics=task.metrics(classes, mixed),
-        precision=settings.precision,
-    )
-    return batches, validation
+    steps = batches.steps or 1
+    compiled(model, steps=steps)
+    return Assembly(model, {"x": batches, "validation_data": validation}, steps)
+
+
+def _as_arguments(features: dict[str, transfer.Features], settings: Settings) -> dict[str, Any]:
+    held_back = features.get("validation")
+    return {
+        "x": features["train"].values,
+        "y": features["train"].targets,
+        "batch_size": settings.batch_size,
+        "validation_data": None if held_back is None else (held_back.values, held_back.targets),
+    }
+
+
+def _compile(model: Model, task: Task, settings: Settings, classes: int, shares: bool, steps: int) -> None:
+    """Compile for so many steps an epoch."""
+    optimizer = _optimizer(settings, steps)
+    if settings.weight_decay:  # of kernels: a bias or a scale that is small explains nothing away
+        optimizer.exclude_from_weight_decay(p for p in model.parameters() if p.ndim < 2)
+    loss, metrics = task.loss(shares, settings.label_smoothing), task.metrics(classes, shares)
+    model.compile(optimizer, loss, metrics=metrics, precision=settings.precision)
 
 
 def _optimizer(settings: Settings, steps: int) -> optimizers.Optimizer:
@@ -38,5 +142,9 @@ def _optimizer(settings: Settings, steps: int) -> optimizers.Optimizer:
     rate = learning_rate(settings.schedule, settings.lr, settings.epochs * steps, round(settings.warmup * steps))
     averaged = settings.ema is not None
     return optimizers.Adam(
-        rate, global_clipnorm=settings.clip, use_ema=averaged, ema_momentum=settings.ema if averaged else 0.99
+        rate,
+        weight_decay=settings.weight_decay,
+        global_clipnorm=settings.clip,
+        use_ema=averaged,
+        ema_momentum=settings.ema if averaged else 0.99,
     )

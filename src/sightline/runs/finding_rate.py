@@ -5,15 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..console import say
-from ..tasks import TASKS
 from ..training.lr_finder import LearningRateSweep, lr_find, sweep_rates
-from . import networks
-from .assembly import compiled
+from .assembly import assembled, opened
 from .preparation import open_images, prepare
-from .run import resolve_device
 from .settings import resolve
 
 
@@ -33,17 +28,13 @@ def find_learning_rate(
     """
     sweep_rates(start, end, steps)  # a wrong one is told before the data are read
     chosen = resolve(data, settings, config)
-    task = TASKS[chosen.task]()
-    source = networks.find_source(chosen.model)
-    dataset = task.read(chosen.data, chosen.format, chosen.group_pattern)
-    spec = networks.image_spec(chosen, source)
-    torch.manual_seed(chosen.seed)
-    model = networks.build_network(source, spec, dataset.classes).to(resolve_device(chosen.device))
-    dataset, _ = prepare(dataset, chosen, tell)
-    images = open_images(dataset, spec, chosen, tell)
+    opening = opened(chosen, chosen.weights)
+    dataset, _ = prepare(opening.dataset, chosen, tell)
+    images = open_images(dataset, opening.spec, chosen, tell)
     try:
-        batches, _ = compiled(model, task, dataset, images, chosen)
-        return lr_find(model, batches, start=start, end=end, steps=steps)
+        assembly = assembled(opening.model, opening.task, dataset, images, chosen, tell)
+        data = {name: given for name, given in assembly.data.items() if name != "validation_data"}
+        return lr_find(assembly.model, **data, start=start, end=end, steps=steps)
     finally:
         images["train"].cache.seal()
         images["train"].cache.close()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..architectures.registry import create, find
+from ..architectures.registry import create, default_shape
 from ..errors import ArgumentError, ShapeError, SightlineError
 from ..graph.io import describe
 from ..layers import FILE_LAYERS, Input, Rescaling
 from ..models import KERAS_SUFFIXES, SUFFIX, Model, load_model
-from ..rewrite import ends_in_softmax, on_input
+from ..rewrite import ends_in_softmax, on_input, with_dropout
 from ..structures import COLOR_MODES, ImageSpec
 from .settings import Settings
 
@@ -40,16 +40,26 @@ def image_spec(settings: Settings, source: Source) -> ImageSpec:
     return ImageSpec(height, width, channels, settings.resize)
 
 
-def find_source(model: str) -> Source:
-    """`NAME` of a known network, or `file.py:function`; raises ArgumentError where there is neither."""
+def find_source(model: str, weights: str | None = None) -> Source:
+    """`NAME` of a known network, or `file.py:function`; raises ArgumentError where there is neither.
+
+    `weights`: "imagenet" or a file, for a network that has a name.
+    """
     if ".py" not in model:
-        architecture = find(model)
-        return Source(lambda input_shape, classes: create(model, input_shape, classes), architecture.input_shape, model)
+        shape = default_shape(model)
+        return Source(lambda input_shape, classes: create(model, input_shape, classes, weights), shape, model)
+    if weights is not None:
+        raise ArgumentError(
+            f"--weights are for a network that has a name, not for {model}", fix="Load them in the function"
+        )
     return Source(_load_function(model), (DEFAULT_SIZE, DEFAULT_SIZE, 3), model)
 
 
-def build_network(source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
-    """The network on raw pixels 0..255: scaling to 0..1 is its first node, unless it brings a Rescaling of its own."""
+def build_network(source: Source, spec: ImageSpec, classes: Sequence[str], dropout: float | None = None) -> Model:
+    """The network on raw pixels 0..255: its preprocessing is its first node, unless it brings a Rescaling of its own.
+
+    With `dropout` it has Dropout of that rate before its last layer.
+    """
     network = source.make(input_shape=spec.shape, classes=len(classes))
     who = source.name
     if not isinstance(network, Model):
@@ -69,14 +79,27 @@ def build_network(source: Source, spec: ImageSpec, classes: Sequence[str]) -> Mo
             f"{who} does not end in a softmax, so its answers are no probabilities",
             fix="Give the last layer activation='softmax'",
         )
+    metadata = network.metadata
+    if dropout is not None:
+        network = Model(network.inputs, with_dropout(network, dropout), network.name)
     if not any(isinstance(layer, Rescaling) for layer in network.modules()):
         inputs = Input(spec.shape, name="pixels")
-        network = Model(inputs, on_input(network, Rescaling(1 / 255)(inputs)), network.name)
+        network = Model(inputs, on_input(network, _scaling(metadata)(inputs)), network.name)
+    network.metadata.update({key: value for key, value in metadata.items() if key != "preprocessing"})  # it is inside
     try:
         describe(network, FILE_LAYERS)
     except SightlineError as error:
         raise type(error)(f"{who} cannot be saved, which a run needs: {error}") from error
     return network
+
+
+def _scaling(metadata: dict[str, Any]) -> Rescaling:
+    """(x / 255 - mean) / std, as the network's metadata say; to 0..1 where they say nothing."""
+    preprocessing = metadata.get("preprocessing", {"mean": [0.0], "std": [1.0]})
+    mean, std = preprocessing["mean"], preprocessing["std"]
+    if not any(mean) and set(std) == {1.0}:
+        return Rescaling(1 / 255)
+    return Rescaling([1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)])
 
 
 def _load_function(model: str) -> Any:
@@ -126,8 +149,7 @@ def network_for_summary(model: str, classes: int | None = None, image_size: int 
     if path.suffix.lower() in (SUFFIX, *KERAS_SUFFIXES):
         return load_model(path, input_shape=None if image_size is None else (image_size, image_size, 3))
     if ".py" not in model:
-        architecture = find(model)
-        height, width, channels = architecture.input_shape
+        height, width, channels = default_shape(model)
         return create(model, (image_size or height, image_size or width, channels), classes)
     source = find_source(model)
     height, width, channels = source.input_shape

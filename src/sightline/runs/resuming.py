@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..console import silent
 from ..data.listing import existing_folder
 from ..errors import ArgumentError, DataError, RunError
 from ..structures import Dataset, Problem
+from ..training import checkpoint
 from .folder import RunFolder, read_recorded, recorded_split
 from .settings import Settings, read_config
 
@@ -41,6 +43,16 @@ def resumed_settings(
             "The epochs of a run can only be raised", expected=f"at least {settings.epochs}", received=new.epochs
         )
     return new, folder
+
+
+def has_begun(folder: RunFolder) -> bool:
+    """Whether the run has a checkpoint to go on from."""
+    return folder.checkpoint.is_dir() and checkpoint.newest(folder.checkpoint, silent) is not None
+
+
+def weights_to_begin_with(settings: Settings, folder: RunFolder) -> str | None:
+    """Where a run's weights come from: those that it was given, or what it has made of them, for the given may be gone."""
+    return str(folder.last) if settings.weights is not None and folder.last.is_file() else settings.weights
 
 
 def recorded_dataset(folder: RunFolder) -> Dataset | None:

@@ -23,6 +23,13 @@ from ..training.numerics import AUTO, PRECISIONS
 from .rates import SCHEDULES
 
 MOST_PIXELS = 16384  # a side of what a network is fed
+FREEZE = ("backbone",)
+UNFREEZE = ("last-stage", "all")
+# What is usual, and what keeps a network from learning a few hundred images by heart; what a person says wins
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "small-data": {"augment": "light", "weight_decay": 0.02, "label_smoothing": 0.1, "dropout": 0.3, "patience": 10},
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ class Settings:
     patience: int | None = None
     time_budget: float | None = None
     tensorboard: bool = False
+    weights: str | None = None
+    freeze: str | None = None
+    unfreeze: str | None = None
+    backbone_lr: float = 0.1
+    weight_decay: float | None = None
+    label_smoothing: float = 0.0
+    dropout: float | None = None
+    recipe: str = "plain"
     precision: str = "auto"
     device: str = "auto"
     workers: int | None = None
@@ -59,7 +74,7 @@ class Settings:
     exist_ok: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("data", "model", "device", "runs", "name", "group_pattern"):
+        for name in ("data", "model", "device", "runs", "name", "group_pattern", "weights"):
             _check(name, getattr(self, name), lambda v: isinstance(v, str), "text")
         for name in ("exist_ok", "cache", "tensorboard"):
             _check(name, getattr(self, name), lambda v: isinstance(v, bool), "true or false")
@@ -88,8 +103,25 @@ class Settings:
         _check("warmup", self.warmup, lambda v: _is_number(v) and v >= 0, "a number of epochs, at least 0")
         _check("warmup", self.warmup, lambda v: v < self.epochs or not v, f"less than the {self.epochs} epochs")
         _check("ema", self.ema, lambda v: _is_number(v) and 0 < v < 1, "a number between 0 and 1, such as 0.999")
+        _check("weight_decay", self.weight_decay, lambda v: _is_number(v) and v >= 0, "a number of at least 0")
+        for name in ("label_smoothing", "dropout"):
+            _check(name, getattr(self, name), lambda v: _is_number(v) and 0 <= v < 1, "a number of at least 0, below 1")
+        self._check_transfer()
+        choose("recipe", self.recipe, RECIPES)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, (AUTO, *PRECISIONS))
+
+    def _check_transfer(self) -> None:
+        _check("backbone_lr", self.backbone_lr, lambda v: _is_number(v) and 0 < v <= 1, "a factor above 0, at most 1")
+        if self.freeze is not None:
+            choose("part to freeze", self.freeze, FREEZE)
+        if self.unfreeze is not None:
+            choose("part to unfreeze", self.unfreeze, UNFREEZE)
+        if self.freeze is not None and self.unfreeze is None and not recipe(self.task, self.augment).changes_nothing:
+            raise ArgumentError(
+                "With a frozen backbone the features of each image are computed once, so images cannot be augmented",
+                fix="Leave --augment out, or add --unfreeze last-stage, which trains on after that with augmented images",
+            )
 
     def _check_data_settings(self) -> None:
         allow = (self.allow,) if isinstance(self.allow, str) else self.allow
@@ -156,7 +188,10 @@ def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Pat
     from_file = read_config(config) if config is not None else {}
     refuse_unknown("train", {k: v for k, v in given.items() if k not in SETTING_NAMES}, SETTING_NAMES)
     chosen = from_file | {key: value for key, value in given.items() if value is not None}
-    for name in ("model", "runs"):
+    chosen = RECIPES[choose("recipe", chosen.get("recipe", "plain"), RECIPES)] | chosen
+    if chosen.get("freeze") is not None and chosen.get("unfreeze") is None and "augment" not in given | from_file:
+        chosen.pop("augment", None)  # the recipe's: frozen features are of images as they are
+    for name in ("model", "runs", "weights"):
         if isinstance(chosen.get(name), Path):
             chosen[name] = str(chosen[name])
     if data is not None:
@@ -179,7 +214,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ArgumentError(f"The settings {path} are not keys with values", expected="lines such as epochs: 10")
     values = {key.replace("-", "_"): value for key, value in values.items() if value is not None}
-    for name in ("lr", "warmup", "ema", "clip", "time_budget"):
+    for name in ("lr", "warmup", "ema", "clip", "time_budget", "backbone_lr", "weight_decay"):
         with contextlib.suppress(KeyError, TypeError, ValueError):  # YAML 1.1 reads 1e-3 as text
             values[name] = float(values[name])
     refuse_unknown(

@@ -15,14 +15,13 @@ from ..files import write_text
 from ..models import Model
 from ..plots import draw_curves
 from ..structures import Dataset
-from ..tasks import TASKS, Task
+from ..tasks import Task
 from ..training.progress import EpochProgress
-from . import networks
 from .around import callbacks_of, why_ended
-from .assembly import compiled
+from .assembly import assembled, opened
 from .folder import Log, RunFolder, describe_data, environment, read_results, write_json
 from .preparation import CompleteCache, open_images, prepare
-from .resuming import recorded_dataset, resumed_settings
+from .resuming import has_begun, recorded_dataset, resumed_settings, weights_to_begin_with
 from .run import Run, measure, resolve_device
 from .settings import Settings, resolve
 
@@ -38,7 +37,8 @@ def train(
 
     `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
     group_pattern, allow, cache, lr, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, device,
-    workers, seed, name, exist_ok, runs, task); `config` is a YAML file of the same, which a flag overrides.
+    workers, seed, name, exist_ok, runs, task, weights, freeze, unfreeze, backbone_lr, weight_decay, label_smoothing,
+    dropout, recipe); `config` is a YAML file of the same, which a flag overrides.
     `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
     same bits as if it had never stopped, with the settings it began with (epochs, time_budget and workers may differ).
     Returns the `Run`. Raises SightlineError, before anything is written, for settings or data that cannot be used.
@@ -48,22 +48,17 @@ def train(
     else:
         chosen = resolve(data, settings, config)
         folder = RunFolder(chosen.folder)
-    task = TASKS[chosen.task]()
-    source = networks.find_source(chosen.model)
     known = recorded_dataset(folder) if resume is not None else None
-    dataset = known or task.read(chosen.data, chosen.format, chosen.group_pattern)
-    device = resolve_device(chosen.device)
-    spec = networks.image_spec(chosen, source)
-    torch.manual_seed(chosen.seed)
-    model = networks.build_network(source, spec, dataset.classes).to(device)
+    opening = opened(chosen, chosen.weights if resume is None else weights_to_begin_with(chosen, folder), known)
+    dataset, task, model = opening.dataset, opening.task, opening.model
     if resume is None:
         folder.require_free(chosen.exist_ok)
     log = Log(folder.log)
     log(f"Run {folder.path}")
     if known is None:
-        dataset = _begin(folder, dataset, chosen, device, log)
+        dataset = _begin(folder, dataset, chosen, resolve_device(chosen.device), log)
     log.start()
-    images = open_images(dataset, spec, chosen, log)
+    images = open_images(dataset, opening.spec, chosen, log)
     _fit(model, task, dataset, images, chosen, folder, log)
     run = Run(folder.path)
     _measure(run, task, images, chosen, log)
@@ -91,16 +86,15 @@ def _fit(
     folder: RunFolder,
     log: Log,
 ) -> None:
-    batches, validation = compiled(model, task, dataset, images, settings)
-    workers = settings.thread_count
-    log(f"Model {settings.model}: {model.count_params():,} parameters, images {images['train'].spec.shape}")
-    callbacks = [*callbacks_of(settings, task, folder, log), CompleteCache(images, workers, log)]
+    weights = f", weights {settings.weights}" if settings.weights is not None else ""
+    log(f"Model {settings.model}: {model.count_params():,} parameters{weights}, images {images['train'].spec.shape}")
+    assembly = assembled(model, task, dataset, images, settings, log, begun=has_begun(folder))
+    completing = CompleteCache(images, settings.thread_count, log)
+    callbacks = [*callbacks_of(settings, task, folder, log, model), completing]
     began = time.monotonic()
     try:
-        with EpochProgress(settings.epochs, batches.steps, bar=is_terminal(), tell=log) as bar:
-            model.fit(
-                batches, validation_data=validation, epochs=settings.epochs, verbose=0, callbacks=[*callbacks, bar]
-            )
+        with EpochProgress(settings.epochs, assembly.steps, bar=is_terminal(), tell=log) as bar:
+            assembly.model.fit(**assembly.data, epochs=settings.epochs, verbose=0, callbacks=[*callbacks, bar])
     except KeyboardInterrupt:
         log(f"Interrupted; go on with it: sightline train --resume {folder.path}")
         raise

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.sources import read
+from ..losses import Loss
 from ..metrics import Metric
 from ..structures import Dataset, Prediction
 
@@ -61,8 +62,8 @@ class Task(abc.ABC):
         return read(data, self.name, format, group_pattern=group_pattern)
 
     @abc.abstractmethod
-    def loss(self, shares: bool) -> str:
-        """The name of the loss; with `shares` targets are shares of the classes, and not class numbers."""
+    def loss(self, shares: bool, label_smoothing: float = 0.0) -> str | Loss:
+        """The loss; with `shares` targets are shares of the classes, and not class numbers, and can be smoothed."""
 
     @abc.abstractmethod
     def metrics(self, classes: int, shares: bool) -> list[Metric]:

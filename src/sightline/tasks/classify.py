@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..losses import CategoricalCrossentropy, Loss
 from ..metrics import (
     CategoricalAccuracy,
     Metric,
@@ -29,8 +30,10 @@ class Classify(Task):
     name = "classify"
     best = "val_accuracy"
 
-    def loss(self, shares: bool) -> str:
-        return "categorical_crossentropy" if shares else "sparse_categorical_crossentropy"
+    def loss(self, shares: bool, label_smoothing: float = 0.0) -> str | Loss:
+        if shares:
+            return CategoricalCrossentropy(label_smoothing=label_smoothing)
+        return "sparse_categorical_crossentropy"
 
     def metrics(self, classes: int, shares: bool) -> list[Metric]:
         k = top_k(classes)
