@@ -7,7 +7,7 @@ import torch
 import sightline as sl
 from sightline import layers
 from sightline.graph.build import layer_of
-from sightline.rewrite import pool_before_activation
+from sightline.rewrite import fold_batchnorm, pool_before_activation
 
 
 def order(network):
@@ -132,3 +132,46 @@ def test_a_training_step_of_the_networks_of_the_notes_is_the_same(name, monkeypa
         trained.append(model)
     for one, other in zip(*(model.get_weights() for model in trained), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
+
+
+def with_norms():
+    inputs = sl.Input((12, 11, 3))
+    x = layers.Conv2D(8, 3, use_bias=False)(inputs)
+    x = layers.Activation("relu6")(layers.BatchNormalization(name="one")(x))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2)(x)
+    x = layers.BatchNormalization(scale=False, name="two")(x)
+    y = layers.BatchNormalization(center=False, name="three")(
+        layers.SeparableConv2D(5, 3, padding="same", bias_initializer="ones")(x)
+    )
+    z = layers.Conv2D(5, 1, activation="relu")(x)
+    x = layers.Add()([layers.BatchNormalization(name="stays_behind_an_activation")(z), y])
+    w = layers.Conv2D(5, 1, padding=1)(x)
+    x = layers.Concatenate()(
+        [layers.Cropping2D(1)(layers.BatchNormalization(name="stays_with_two_readers")(w)), layers.Cropping2D(1)(w), x]
+    )
+    x = layers.BatchNormalization(name="four")(layers.Dense(6)(layers.Flatten()(x)))
+    return sl.Model(inputs, layers.Dense(3, activation="softmax")(x))
+
+
+def test_folded_normalizations_are_the_same_function():
+    torch.manual_seed(0)
+    model = with_norms()
+    for name, tensor in model.state_dict().items():
+        if (
+            "running_var" in name
+            or "batch_normalization" in name
+            or name.split(".")[1] in ("one", "two", "three", "four")
+        ):
+            tensor.copy_(torch.rand_like(tensor) + 0.5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    network = fold_batchnorm(model.eval())
+    names = [layer.name for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
+    assert names == ["stays_behind_an_activation", "stays_with_two_readers"]
+    x = torch.rand(3, 3, 12, 11, dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(x)
+        assert expected.std() > 1e-3
+        assert torch.allclose(network(x), expected, rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in before.items())
+    plain = small()
+    assert fold_batchnorm(plain) is plain  # its normalization reads a pooling

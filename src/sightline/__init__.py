@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from . import utils as utils
     from .architectures import create as create
     from .architectures import list_models as list_models
+    from .architectures.foreign import wrap as wrap
     from .errors import SightlineError as SightlineError
     from .initializers import Initializer as Initializer
     from .layers import Input as Input
@@ -75,6 +76,7 @@ _NAMES = {
     "load": "models",
     "lr_find": "training.lr_finder",
     "train": "runs",
+    "wrap": "architectures.foreign",
 }
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]

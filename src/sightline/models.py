@@ -433,7 +433,7 @@ def load_model(
             return network
     if input_shape is not None:
         raise ArgumentError(f"{path} holds its input's shape", received=f"input_shape={input_shape}")
-    network, description = io.read(path, FILE_LAYERS, networks)
+    network, description = io.read(path, FILE_LAYERS, networks, {"timm": _made_by_timm})
     assert isinstance(network, Model)
     try:
         network.metadata.update(description["metadata"])
@@ -443,6 +443,13 @@ def load_model(
         raise ModelFileError(f"{path} is damaged: what stands beside its network cannot be used ({error})") from error
     network.eval()
     return network
+
+
+def _made_by_timm(arguments: Any) -> Network:
+    """A backbone of timm's that a model file describes."""
+    from .architectures.timm_models import backbone_from
+
+    return backbone_from(arguments)
 
 
 load = load_model

@@ -12,11 +12,12 @@ from ..errors import ArgumentError, SightlineError, choose
 from ..graph.symbolic import Value
 from ..layers import Input
 from ..models import Model
-from . import lenet, notes, resnet, small
+from . import alexnet, densenet, googlenet, inception, lenet, mobilenet, notes, resnet, senet, small, vgg, xception
 from .family import Architecture
 from .weights import load
 
-FAMILIES = (lenet, notes, resnet, small)
+TIMM = "timm:"
+FAMILIES = (alexnet, densenet, googlenet, inception, lenet, mobilenet, notes, resnet, senet, small, vgg, xception)
 ARCHITECTURES: dict[str, Architecture] = {
     name: architecture for family in FAMILIES for name, architecture in family.ARCHITECTURES.items()
 }
@@ -34,6 +35,10 @@ def find(name: str) -> Architecture:
 
 def default_shape(name: str) -> tuple[int, int, int]:
     """The image (H, W, C) that the network of that name was published for; raises ArgumentError with the nearest names."""
+    if name.startswith(TIMM):
+        from . import timm_models  # which takes seconds to import
+
+        return timm_models.default_shape(name)
     return find(name).input_shape
 
 
@@ -47,7 +52,7 @@ def create(
     classifier_activation: str | None = "softmax",
     **unknown: Any,
 ) -> Model:
-    """A network by name; `input_shape` (H, W, C) and `classes` default to the published ones.
+    """A network by name, or "timm:NAME" for one of timm's; `input_shape` (H, W, C) and `classes` default to the published ones.
 
     `weights`: None for new ones, "imagenet" (fetched by timm, once), or a file: .safetensors or .pth with torchvision's,
     timm's or our names, .sightline, .keras or .h5 of this network. Where the file has another number of classes, the last
@@ -61,6 +66,12 @@ def create(
     ModelFileError for weights that do not fit.
     """
     refuse_beyond(create, unknown)
+    if isinstance(name, str) and name.startswith(TIMM):
+        from . import timm_models
+
+        if auxiliary:
+            raise ArgumentError(f"{name} has no auxiliary classifiers that Sightline knows")
+        return timm_models.create_timm(name, input_shape, classes, weights, include_top, classifier_activation)
     architecture = find(name)
     classes = architecture.classes if classes is None else classes
     if not isinstance(classes, int) or classes < 2:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import pickle
-import zipfile
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .family import Architecture
 
 Tensors = dict[str, torch.Tensor]
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+UNSUPPORTED = re.compile(r"(?:GLOBAL|Unsupported class) (\S+)")  # in what torch says of an object that it does not make
 COUNTS = "num_batches_tracked"  # of torch's BatchNorm; ours counts nothing
 
 
@@ -62,15 +64,31 @@ def read(path: Path) -> Tensors:
     suffix = path.suffix.lower()
     if suffix in (SUFFIX, *KERAS_SUFFIXES):
         return named_weights(load_model(path, compile=False))
-    try:
-        if suffix == ".safetensors":
+    if suffix == ".safetensors":
+        try:
             return load_file(path)
-        if suffix in TORCH_SUFFIXES:
-            return _tensors_in(torch.load(path, map_location="cpu", weights_only=True), path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise ModelFileError(f"{path} cannot be read: {_first_line(error)}") from error
+        except (SafetensorError, OSError) as error:
+            raise ModelFileError(f"{path} cannot be read: {_first_line(error)}") from error
+    if suffix in TORCH_SUFFIXES:
+        return _tensors_in(_unpickled(path), path)
     kinds = ", ".join((".safetensors", *TORCH_SUFFIXES, SUFFIX, *KERAS_SUFFIXES))
     raise ModelFileError(f"{path} is no file of weights by its name", expected=kinds)
+
+
+def _unpickled(path: Path) -> Any:
+    """What torch.save wrote, by the unpickler that makes tensors and plain containers alone."""
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of pickle's version, in a damaged file
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {_first_line(error)}") from error
+    except Exception as error:  # of a damaged file the unpickler raises whatever its wrong instructions lead to
+        if isinstance(error, pickle.UnpicklingError) and (unsupported := UNSUPPORTED.search(str(error))):
+            raise ModelFileError(
+                f"{path} holds more than tensors ({unsupported[1]}), and to load that could run code",
+                fix="Save the state dict alone: torch.save(model.state_dict(), path)",
+            ) from error
+        raise ModelFileError(f"{path} is damaged, or was not written by torch.save") from error
 
 
 def _tensors_in(content: Any, path: Path) -> Tensors:
@@ -108,6 +126,7 @@ def take_over(model: Model, architecture: Architecture, theirs: Tensors, where: 
             if full not in found:
                 raise ModelFileError(f"{where} has no weight for {full} of {model.name}", fix=did_you_mean(full, found))
             tensor = found[full] if own else _laid_out(model, node, layer, key, found[full])  # type: ignore[arg-type]
+            tensor = _for_gray(tensor, ours[full])
             if tensor.shape == ours[full].shape:
                 fitted[full] = tensor
             elif name not in last:
@@ -131,7 +150,7 @@ def _ported(ours: Tensors, architecture: Architecture, theirs: Tensors, where: s
     for port in (None, *architecture.ports.values()):
         renamed = {port(n) if port else n: t for n, t in theirs.items() if not n.endswith(COUNTS)}
         known = {name: tensor for name, tensor in renamed.items() if name in ours}
-        best = (known, port is None) if len(known) > len(best[0]) else best  # type: ignore[assignment]
+        best = (known, port is None) if len(known) > len(best[0]) else best
     if len(best[0]) < len(ours) / 2:
         kinds = ", ".join((*architecture.ports, "Sightline"))
         raise ModelFileError(
@@ -161,10 +180,13 @@ def _laid_out(model: Network, node: fx.Node, layer: nn.Module, key: str, tensor:
             shape = source.args[0].meta["shape"]  # type: ignore[union-attr]
             if len(shape) == 3 and math.prod(shape) == tensor.shape[1]:
                 return tensor.unflatten(1, shape).permute(0, 2, 3, 1).flatten(1)
-        return tensor
-    target = getattr(layer, key)
-    if tensor.ndim == target.ndim == 4 and tensor.shape[1] == 3 and target.shape[1] == 1:
-        return tensor.sum(1, keepdim=True)  # a gray image is one whose colours are alike
+    return tensor
+
+
+def _for_gray(tensor: torch.Tensor, ours: torch.Tensor) -> torch.Tensor:
+    """A kernel of three colours for a gray image, which is one whose colours are alike; others as they are."""
+    if tensor.ndim == ours.ndim == 4 and tensor.shape[1] == 3 and ours.shape[1] == 1:
+        return tensor.sum(1, keepdim=True)
     return tensor
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import fx, nn
 
 from ..configurable import Configurable, as_plain, from_plain
-from ..errors import ArgumentError, ModelFileError, SightlineError, did_you_mean
+from ..errors import ArgumentError, ModelFileError, SightlineError, check_name, did_you_mean
 from ..files import atomic_write
 from ..layout import person_shape
 from .build import map_nodes
@@ -32,6 +33,20 @@ MAX_DESCRIPTION = 64 * 2**20
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same network gives the same bytes
 
 LayerKinds = Mapping[str, type[Configurable]]
+Makers = Mapping[str, Callable[[Any], Network]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network of someone else's modules is made again: a network's attribute `recipe`.
+
+    `maker` is the name of a function that a reader knows, `arguments` are what it takes (JSON), `names` are the maker's own
+    names of the weights by those in the network's state dict: a file has the former, which last.
+    """
+
+    maker: str
+    arguments: Mapping[str, Any]
+    names: Mapping[str, str]
 
 
 def write(network: Network, path: str | Path, extra: Mapping[str, Any], kinds: LayerKinds) -> None:
@@ -40,8 +55,7 @@ def write(network: Network, path: str | Path, extra: Mapping[str, Any], kinds: L
     Raises ModelFileError, naming the layer, where one holds code that a file cannot name.
     """
     description = {"format": FORMAT, **extra, "network": describe(network, kinds)}
-    _refuse_shared(network, path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors_to_write(network, path).items()}
     try:
         text = json.dumps(description, indent=1)
     except TypeError as error:
@@ -51,28 +65,54 @@ def write(network: Network, path: str | Path, extra: Mapping[str, Any], kinds: L
         archive.writestr(zipfile.ZipInfo(WEIGHTS, EPOCH), save_tensors(tensors))
 
 
-def _refuse_shared(network: Network, path: str | Path) -> None:
-    """A weight under two names (a layer in a nested model and beside it) would be two weights when it is loaded."""
+def _tensors_to_write(network: Network, path: str | Path) -> dict[str, torch.Tensor]:
+    """The state dict by a file's names. A weight under two of them would be two weights when it is loaded."""
+    names, tensors = _file_names(network), {}
     seen: dict[int, str] = {}
-    for name, tensor in network.state_dict(keep_vars=True).items():
+    for key, tensor in network.state_dict(keep_vars=True).items():
+        name = names.get(key, key)
         first = seen.setdefault(id(tensor), name)
         if first != name:
             raise ModelFileError(
                 f"{path} cannot be written: one weight is both {first} and {name}, which a model file cannot hold",
                 fix="Use a layer in one model only, or build the network without nesting",
             )
+        tensors[name] = tensor
+    return tensors
 
 
-def read(path: str | Path, kinds: LayerKinds, networks: Mapping[str, type[Network]]) -> tuple[Network, dict[str, Any]]:
+def _file_names(network: Network) -> dict[str, str]:
+    """The names in a file of those entries of a state dict that have others there: a recipe's."""
+    names: dict[str, str] = {}
+    for path, part in _made_by_recipe(network).items():
+        names |= {f"{path}{ours}": f"{path}{theirs}" for ours, theirs in part.recipe.names.items()}
+    return names
+
+
+def _made_by_recipe(network: Network) -> dict[str, Any]:
+    """The networks in a network, or itself, that have a recipe, by their path and a dot."""
+    parts = ((f"{path}." if path else "", part) for path, part in network.named_modules() if isinstance(part, Network))
+    return {path: part for path, part in parts if recipe_of(part) is not None}
+
+
+def recipe_of(network: Network) -> Recipe | None:
+    """How a file describes a network of someone else's modules; None for one of ours, or of modules that no file can name."""
+    recipe = getattr(network, "recipe", None)
+    return recipe if isinstance(recipe, Recipe) else None
+
+
+def read(
+    path: str | Path, kinds: LayerKinds, networks: Mapping[str, type[Network]], makers: Makers | None = None
+) -> tuple[Network, dict[str, Any]]:
     """The network in a model file, and the file's whole description.
 
-    `kinds` and `networks` are what the file may name. Raises ModelFileError for a file that is missing, damaged,
+    `kinds`, `networks` and `makers` (of networks with a recipe) are what the file may name. Raises ModelFileError for a file that is missing, damaged,
     hostile, or of a later format.
     """
     description, weights = _parts(Path(path))
     try:
         with torch.device("meta"):
-            network = restore(description["network"], kinds, networks)
+            network = restore(description["network"], kinds, networks, makers or {})
     except SightlineError as error:
         raise ModelFileError(f"{path} describes a network that cannot be made: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
@@ -118,21 +158,41 @@ def _parts(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _load_weights(network: Network, tensors: dict[str, torch.Tensor], path: str | Path) -> None:
-    wanted = network.state_dict()
+    names = _file_names(network)
+    state = network.state_dict(keep_vars=True)
+    wanted = {names.get(key, key): tensor for key, tensor in state.items()}
     for name in sorted(wanted.keys() | tensors.keys()):
         expected = tuple(wanted[name].shape) if name in wanted else "no such weight"
         received = tuple(tensors[name].shape) if name in tensors else "none"
         if expected != received or wanted[name].is_floating_point() != tensors[name].is_floating_point():
             raise ModelFileError(f"{path}: the weight {name} does not fit", expected=expected, received=received)
-    laid_out = {name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in tensors.items()}
-    network.load_state_dict(laid_out, assign=True)
+    laid_out = {key: _channels_last(tensors[names.get(key, key)]) for key, tensor in state.items() if tensor.is_meta}
+    network.load_state_dict(laid_out, strict=False, assign=True)
+    for name, tensor in wanted.items():
+        if not tensor.is_meta:  # of a maker: stays the one object that all its readers share
+            tensor.data = tensors[name]
+    for part in _made_by_recipe(network).values():
+        dtypes = {parameter.dtype for parameter in part.parameters()}
+        if len(dtypes) == 1:
+            part.to(dtypes.pop())  # what no file holds too, such as tables that are computed
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 # --- a network as JSON -----------------------------------------------------------------------------------------
 
 
 def describe(network: Network, kinds: LayerKinds) -> dict[str, Any]:
-    """The layers with their arguments, and the calls in order. Values are numbered: inputs first, then each call's."""
+    """The layers with their arguments, and the calls in order. Values are numbered: inputs first, then each call's.
+
+    A network that has a recipe is described by that.
+    """
+    if (recipe := recipe_of(network)) is not None:
+        frozen = [name for name, layer in network.layers.named().items() if not getattr(layer, "trainable", True)]
+        made = {"maker": recipe.maker, "arguments": dict(recipe.arguments)}
+        return made | {"name": network.name} | ({"frozen": frozen} if frozen else {})
     place: dict[fx.Node, Any] = {}
     inputs, calls, outputs = [], [], None
 
@@ -152,7 +212,8 @@ def describe(network: Network, kinds: LayerKinds) -> dict[str, Any]:
             place[node] = place[node.args[0]] | {"item": node.args[1]}
         else:
             outputs = _plain(map_nodes(refer, node.args[0]))
-    layers = [_describe_layer(name, layer, kinds) for name, layer in network.layers.named().items()]
+    theirs = getattr(network, "module_kind", "")
+    layers = [_describe_layer(name, layer, kinds, theirs) for name, layer in network.layers.named().items()]
     kind = public_class(network).__name__
     return {"kind": kind, "name": network.name, "inputs": inputs, "layers": layers, "calls": calls, "outputs": outputs}
 
@@ -172,13 +233,17 @@ def _plain(item: Any) -> Any:
     return item
 
 
-def _describe_layer(name: str, layer: nn.Module, kinds: LayerKinds) -> dict[str, Any]:
+def _describe_layer(name: str, layer: nn.Module, kinds: LayerKinds, theirs: str = "") -> dict[str, Any]:
+    """`theirs`: the class of the module that the whole network was wrapped from."""
     if isinstance(layer, Network):
         return {"name": name, "network": describe(layer, kinds)}
     kind = type(layer).__name__
     if kinds.get(kind) is not type(layer):
+        module = theirs or (
+            type(layer.module).__name__ if isinstance(getattr(layer, "module", None), nn.Module) else ""
+        )
         raise ModelFileError(
-            f"The layer {name} ({kind}) holds code that a model file does not carry",
+            f"The layer {name} ({kind}) holds code that a model file does not carry{module and f', of {module}'}",
             fix="Build the network in code again and load its state_dict, or use Sightline's own layers",
         )
     config = {}
@@ -193,13 +258,17 @@ def _describe_layer(name: str, layer: nn.Module, kinds: LayerKinds) -> dict[str,
     return {"name": name, "class": kind, "config": {k: v for k, v in config.items() if v is not None}}
 
 
-def restore(recipe: dict[str, Any], kinds: LayerKinds, networks: Mapping[str, type[Network]]) -> Network:
+def restore(
+    recipe: dict[str, Any], kinds: LayerKinds, networks: Mapping[str, type[Network]], makers: Makers
+) -> Network:
     """The inverse of `describe`: calls allowed layers on symbolic values. Weights are new."""
+    if "maker" in recipe:
+        return _make(recipe, makers)
     layers: dict[str, Any] = {}
     input_layer: Any = kinds["InputLayer"]
     for row in recipe["layers"]:
         if "network" in row:
-            layers[row["name"]] = restore(row["network"], kinds, networks)
+            layers[row["name"]] = restore(row["network"], kinds, networks, makers)
         elif row["class"] not in kinds:
             raise ModelFileError(
                 f"It names an unknown layer {row['class']!r}", fix=did_you_mean(str(row["class"]), kinds)
@@ -218,6 +287,20 @@ def restore(recipe: dict[str, Any], kinds: LayerKinds, networks: Mapping[str, ty
     if kind not in networks:
         raise ModelFileError(f"It names an unknown kind of model {kind!r}")
     return networks[kind].from_values(inputs, _resolve(recipe["outputs"], values), recipe["name"])
+
+
+def _make(recipe: dict[str, Any], makers: Makers) -> Network:
+    """A network by its recipe, on the CPU and not on meta: what it computes itself is in no file."""
+    if recipe["maker"] not in makers:
+        raise ModelFileError(f"It names an unknown maker of networks {recipe['maker']!r}")
+    with torch.device("cpu"):
+        network = makers[recipe["maker"]](recipe["arguments"])
+    check_name(recipe["name"], "A model")
+    network.name, network.named_by_count = recipe["name"], False
+    layers = network.layers.named()
+    for name in recipe.get("frozen", ()):
+        layers[name].trainable = False  # type: ignore[assignment]
+    return network
 
 
 def _resolve(item: Any, values: list[Any]) -> Any:

@@ -87,7 +87,7 @@ def assembled(
     if settings.unfreeze is None or not begun:
         below, head = transfer.split_head(model, settings.model)
         splits = [split for split in ("train", "validation") if split in images]
-        features = {
+        features: dict[str, transfer.Features] = {
             split: transfer.features_of(
                 below, images[split].unchanged(), settings.batch_size, settings.thread_count, shares, split
             )

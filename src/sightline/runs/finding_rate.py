@@ -33,8 +33,8 @@ def find_learning_rate(
     images = open_images(dataset, opening.spec, chosen, tell)
     try:
         assembly = assembled(opening.model, opening.task, dataset, images, chosen, tell)
-        data = {name: given for name, given in assembly.data.items() if name != "validation_data"}
-        return lr_find(assembly.model, **data, start=start, end=end, steps=steps)
+        given = {name: value for name, value in assembly.data.items() if name != "validation_data"}
+        return lr_find(assembly.model, **given, start=start, end=end, steps=steps)
     finally:
         images["train"].cache.seal()
         images["train"].cache.close()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..allocator import freed_memory_kept
 from ..console import progress_bar
 from ..data.decode import decode_or_problem
 from ..data.images import Images, read_images
@@ -178,7 +179,8 @@ def measure(
     model: Model, task: Task, split: str, images: Images, classes: Sequence[str], batch_size: int, workers: int
 ) -> Measures:
     """How good a model is on images, in inference mode."""
-    answers, targets = loop.answers_and_targets(model, ImageBatches(images, batch_size, workers))
+    with freed_memory_kept():
+        answers, targets = loop.answers_and_targets(model, ImageBatches(images, batch_size, workers))
     return task.measure(split, answers.numpy(), targets.numpy(), classes)
 
 

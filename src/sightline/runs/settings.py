@@ -189,7 +189,7 @@ def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Pat
     refuse_unknown("train", {k: v for k, v in given.items() if k not in SETTING_NAMES}, SETTING_NAMES)
     chosen = from_file | {key: value for key, value in given.items() if value is not None}
     chosen = RECIPES[choose("recipe", chosen.get("recipe", "plain"), RECIPES)] | chosen
-    if chosen.get("freeze") is not None and chosen.get("unfreeze") is None and "augment" not in given | from_file:
+    if chosen.get("freeze") is not None and chosen.get("unfreeze") is None and not {"augment"} & {*given, *from_file}:
         chosen.pop("augment", None)  # the recipe's: frozen features are of images as they are
     for name in ("model", "runs", "weights"):
         if isinstance(chosen.get(name), Path):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ..allocator import freed_memory_kept
 from ..callbacks import EarlyStopping
 from ..console import progress_bar
 from ..data.images import Images
@@ -16,9 +17,17 @@ from ..data.loader import ImageBatches
 from ..errors import ArgumentError
 from ..graph.build import layer_of
 from ..graph.network import Network
-from ..layers import Activation, BatchNormalization, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D, Identity
+from ..layers import (
+    Activation,
+    BatchNormalization,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    Identity,
+    Layer,
+)
 from ..models import Model
-from ..rewrite import split_at
+from ..rewrite import fold_batchnorm, split_at
 from ..tasks import Task
 from ..training import loop
 from ..training.batches import Batch
@@ -65,7 +74,7 @@ def freeze(model: Model, name: str, unfreeze: str | None) -> list[torch.Tensor]:
         before, _ = split_at(model, LAST_STAGE)
         trained = set(layers) - {id(layer) for layer in _parts(before)}
     for key, layer in layers.items():
-        if hasattr(layer, "trainable"):
+        if isinstance(layer, Layer):
             layer.trainable = key in trained and not isinstance(layer, BatchNormalization)
     return [parameter for parameter in backbone.parameters() if parameter.requires_grad]
 
@@ -97,10 +106,11 @@ def features_of(
 ) -> Features:
     """The features of all images, in their order, each computed once; shows its progress."""
     batches = ImageBatches(images, batch_size, workers, shares_of=shares_of)
-    with progress_bar("Features of") as bar:
+    cheaper = fold_batchnorm(below)
+    with freed_memory_kept(), progress_bar("Features of") as bar:
         row = bar.add_task(what, total=len(images), note="")
         watched = _Watched(batches, lambda size: bar.advance(row, size))
-        return Features(*loop.answers_and_targets(below, watched))
+        return Features(*loop.answers_and_targets(cheaper, watched))
 
 
 class _Watched:
