@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -342,6 +343,43 @@ def summary(
         say(full_summary(network))
     else:
         network.summary()
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="A name, file.py:function, a run's folder, or a model file.")],
+    batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
+    image_size: Annotated[int | None, typer.Option(help="Pixels a side [the model's].")] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes [the model's].")] = None,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [cpu].")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help='The most that may be taken, such as "8 GiB": what fits, and what helps.')
+    ] = None,
+    inference: Annotated[bool, typer.Option("--inference", help="Of predictions instead of training.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what memory a network will need, before any of it is taken.
+
+    Exit code 2 where it does not fit into --limit.
+    """
+    import torch
+
+    from .measure.fitting import plan_within
+    from .runs.networks import network_for_summary
+
+    is_file = Path(model).exists()
+    with nullcontext() if is_file else torch.device("meta"):  # a network that is only made up needs no weights
+        network = network_for_summary(model, classes, image_size)
+    found = plan_within(
+        network, batch_size, limit, precision=precision, device=device or "cpu", training=not inference
+    )
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        say(found)
+    if not found.fits:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from .keras_only import missing, own
 from .layers import FILE_LAYERS, Input, InputLayer, Layer
 from .layers.base import checked_shape
 from .layout import person_shape, to_channels_last
+from .measure.full_summary import full_summary
 from .measure.summary import summarize
 from .training import loop
 from .training.batches import as_batches, as_triple, split_off
@@ -63,11 +64,14 @@ class Model(Network):
                     fix="Write a layer with forward, a loss, a metric or a callback; or train in a loop of your own",
                 )
 
-    def summary(self, as_text: bool = False, **unknown: Any) -> str | None:
-        """Print the table of layers, shapes and parameters, or return it as text."""
+    def summary(self, as_text: bool = False, full: bool = False, **unknown: Any) -> str | None:
+        """Print the table of layers, shapes and parameters, or return it as text.
+
+        `full` adds for each call of a layer its multiply-adds, the bytes that it gives, its receptive field, and what it reads.
+        """
         refuse_beyond(Model.summary, unknown)
         self._require_built("summary")
-        table = summarize(self)
+        table = full_summary(self) if full else summarize(self)
         if as_text:
             return str(table)
         say(table)

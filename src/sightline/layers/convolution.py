@@ -278,6 +278,8 @@ def convolve(
 ) -> torch.Tensor:
     """torch's convolution with Keras's padding, "valid" or "same", or so many rows and columns at each side."""
     kernel = (weight.shape[2], weight.shape[3])
+    if kernel == (1, 1) and not isinstance(padding, str) and max(padding) > 0:
+        x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0])), "valid"
     if kernel == (1, 1) and max(strides) > 1 and weight.shape[1] < ONEDNN_BLOCK:
         # The gradient by such a kernel writes beyond its memory in torch 2.15 on a CPU; the places that a stride leaves
         # out can as well be left out before, which is slower only where the channels are many

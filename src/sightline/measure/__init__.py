@@ -1,1 +1,29 @@
-"""What can be said of a network before it runs."""
+"""What can be said of a network before it runs: its table, its cost, and how much of the image it sees."""
+
+from .advice import advice
+from .cost import Cost, NodeCost, cost
+from .effective_field import EffectiveField, effective_receptive_field
+from .full_summary import FullSummary, full_summary
+from .memory_plan import MemoryPlan, largest_batch, memory
+from .receptive_field import AxisField, ReceptiveField, ReceptiveFields, receptive_field
+from .summary import Summary, summarize
+
+__all__ = [
+    "AxisField",
+    "Cost",
+    "EffectiveField",
+    "FullSummary",
+    "MemoryPlan",
+    "NodeCost",
+    "ReceptiveField",
+    "ReceptiveFields",
+    "Summary",
+    "advice",
+    "cost",
+    "effective_receptive_field",
+    "full_summary",
+    "largest_batch",
+    "memory",
+    "receptive_field",
+    "summarize",
+]
