@@ -1,7 +1,7 @@
 """How near the plan of memory comes to what training and inference take.
 
 python benchmarks/memory_plan.py [--networks NAME ...] [--precisions float32 bfloat16] [--batches 8 32] [--size 224] [--steps 3]
-                                 [--modes train infer] [--json FILE]
+                                 [--modes train infer] [--json FILE] [--measured FILE]
 
 Each case is a process of its own. It loads all libraries by training and asking a tiny network, notes its resident set, and then
 makes the network and calls the public `fit` (Adam, `--steps` batches) or `predict` on random images. Measured is the highest resident
@@ -12,6 +12,8 @@ A name with "timm:" is timm's network as `layers.Torch`.
 from __future__ import annotations
 
 import argparse
+import importlib
+import itertools
 import json
 import os
 import platform
@@ -47,8 +49,11 @@ def resident(field: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
 
 
-def load_libraries() -> None:
+def load_libraries(name: str) -> None:
     import sightline as sl
+
+    if name.startswith("timm:"):
+        importlib.import_module("timm")
 
     tiny = sl.create("small_cnn")
     tiny.compile("adam", "sparse_categorical_crossentropy", precision="float32")
@@ -61,11 +66,14 @@ def measure(case: dict[str, Any]) -> dict[str, int]:
     """In a fresh process: the resident set with all libraries, and how far it rises."""
     import torch
 
-    shape = network(case["network"], case["size"]).input_shape[1:] if case["network"] in OWN_SIZE else (case["size"],) * 2 + (3,)
+    from sightline.architectures.registry import default_shape
+
+    own = case["network"] in OWN_SIZE
+    shape = default_shape(case["network"]) if own else (case["size"], case["size"], 3)
     count = case["batch"] * case["steps"]
     x = np.random.default_rng(0).random((count, *shape), dtype=np.float32)
     y = np.zeros(count, np.int64)
-    load_libraries()
+    load_libraries(case["network"])
     before = resident("VmRSS")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")  # VmHWM begins anew
@@ -88,9 +96,18 @@ def plan(case: dict[str, Any]) -> dict[str, Any]:
         model = network(case["network"], case["size"])
     began = time.perf_counter()
     planned = sl.measure.memory(
-        model, case["batch"], precision=case["precision"], training=case["mode"] == "train", optimizer="adam", device="cpu"
+        model,
+        case["batch"],
+        precision=case["precision"],
+        training=case["mode"] == "train",
+        optimizer="adam",
+        device="cpu",
     )
-    return {"planned": planned.peak - planned.library, "node": planned.peak_node, "seconds": time.perf_counter() - began}
+    return {
+        "planned": planned.peak - planned.library,
+        "node": planned.peak_node,
+        "seconds": time.perf_counter() - began,
+    }
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +127,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--measured", metavar="FILE", help="plan the cases of an earlier --json anew, and measure none")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
@@ -117,18 +135,22 @@ def main() -> None:
         return
     packages = ", ".join(f"{name} {version(name)}" for name in ("sightline", "torch", "timm"))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.platform()}, {packages}")
-    rows = []
-    for name in options.networks:
-        for precision in options.precisions:
-            for batch in options.batches:
-                for mode in options.modes:
-                    case = {"network": name, "precision": precision, "batch": batch, "mode": mode}
-                    case |= {"size": options.size, "steps": options.steps}
-                    rows.append(told(case | run(case) | plan(case)))
-                    if options.json:
-                        with open(options.json, "w", encoding="utf-8") as file:
-                            json.dump(rows, file, indent=1)
+    rows: list[dict[str, Any]] = []
+    for case in cases(options):
+        rows.append(told(case | ({} if options.measured else run(case)) | plan(case)))
+        if options.json:
+            with open(options.json, "w", encoding="utf-8") as file:
+                json.dump(rows, file, indent=1)
     conclude(rows)
+
+
+def cases(options: argparse.Namespace) -> list[dict[str, Any]]:
+    if options.measured:
+        with open(options.measured, encoding="utf-8") as file:
+            return [row for row in json.load(file) if "peak" in row]
+    every = itertools.product(options.networks, options.precisions, options.batches, options.modes)
+    names = ("network", "precision", "batch", "mode")
+    return [dict(zip(names, each, strict=True)) | {"size": options.size, "steps": options.steps} for each in every]
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
@@ -137,8 +159,13 @@ def told(row: dict[str, Any]) -> dict[str, Any]:
         print(f"{what}  not measured: {row['error']}", flush=True)
         return row
     row["share"] = row["planned"] / row["peak"] - 1
-    figures = f"measured {row['peak'] / 1e6:8.0f} MB, planned {row['planned'] / 1e6:8.0f} MB, {100 * row['share']:+6.1f} %"
-    print(f"{what}  {figures}  at {row['node']}, {row['seconds']:.1f} s, library {row['library'] / 1e6:.0f} MB", flush=True)
+    figures = (
+        f"measured {row['peak'] / 1e6:8.0f} MB, planned {row['planned'] / 1e6:8.0f} MB, {100 * row['share']:+6.1f} %"
+    )
+    print(
+        f"{what}  {figures}  at {row['node']}, {row['seconds']:.1f} s, library {row['library'] / 1e6:.0f} MB",
+        flush=True,
+    )
     return row
 
 
@@ -146,7 +173,9 @@ def conclude(rows: list[dict[str, Any]]) -> None:
     for what, least in (("all", 0), ("of 500 MB and more", 500e6)):
         shares = [abs(row["share"]) for row in rows if "share" in row and row["peak"] >= least]
         if shares:
-            print(f"{what}: n = {len(shares)}, median error {100 * statistics.median(shares):.1f} %, worst {100 * max(shares):.1f} %")
+            print(
+                f"{what}: n = {len(shares)}, median error {100 * statistics.median(shares):.1f} %, worst {100 * max(shares):.1f} %"
+            )
 
 
 if __name__ == "__main__":

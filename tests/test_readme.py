@@ -38,8 +38,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_there_is_what_this_file_runs():
-    assert len(PYTHON) == 4
-    assert len(SHELL) == 2
+    assert len(PYTHON) == 5
+    assert len(SHELL) == 3
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 12
 
 
@@ -70,6 +70,17 @@ def test_the_page_on_data_names_every_format_and_preset():
     page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
     for word in (*FORMATS, *PRESETS["classify"], *RESIZES):
         assert f"{word}" in page, word
+
+
+def test_python_of_the_page_on_networks(folder, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "networks.md").read_text()
+    scope = {}
+    for number, listing in enumerate(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)):
+        exec(compile(listing, f"docs/networks.md listing {number}", "exec"), scope)
+    assert number == 2
+    assert "(None, 2, 2, 512) (None, 8, 8, 128)" in capsys.readouterr().out
+    for name in sl.list_models():
+        assert f"`{name}`" in page
 
 
 def test_python_of_the_page_on_training(folder, capsys):

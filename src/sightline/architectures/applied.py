@@ -29,13 +29,9 @@ class Applied(fx.GraphModule):
     """
 
     def __init__(self, graph: fx.Graph, members: dict[str, Member]):
-        fx.GraphModule.__init__(self, {}, fx.Graph(), "Applied")
-        for name, member in members.items():
-            if isinstance(member.what, torch.Tensor) and not isinstance(member.what, nn.Parameter):
-                self.register_buffer(name, member.what, persistent=member.persistent)
-            else:
-                setattr(self, name, member.what)
-        self.graph = graph
+        held = {name: member.what for name, member in members.items()}
+        fx.GraphModule.__init__(self, held | {"training": False}, graph, "Applied")
+        self._non_persistent_buffers_set |= {name for name in self._buffers if not members[name].persistent}
 
     def __reduce__(self) -> Any:
         state = {key: value for key, value in self.__dict__.items() if key not in ("_graph", "_code")}
@@ -51,8 +47,9 @@ class Applied(fx.GraphModule):
         self.graph = draw_graph(rows)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Applied:
-        result = memo[id(self)] = _blank()
-        result.__setstate__(copy.deepcopy(self.__reduce__()[2], memo))
+        result = memo[id(self)] = object.__new__(type(self))  # whose code is made of the graph, which never changes
+        state = {key: value for key, value in self.__dict__.items() if key != "_graph"}
+        result.__dict__.update(copy.deepcopy(state, memo), _graph=self._graph)
         return result
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ShapeError
@@ -35,7 +36,6 @@ class DryRun(fx.Interpreter):
         self.results: dict[fx.Node, Any] = {}
         self.changes: list[tuple[fx.Node, int]] = []  # nodes and the storages that they change
         self.at_storage: dict[int, list[fx.Node]] = defaultdict(list)
-        self._fakes: dict[int, torch.Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         args = self.fetch_args_kwargs_from_env(n)
@@ -57,9 +57,7 @@ class DryRun(fx.Interpreter):
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         found = super().get_attr(target, args, kwargs)
-        if not isinstance(found, torch.Tensor):
-            return found
-        return self._fakes.setdefault(id(found), self.mode.from_tensor(found.detach()))
+        return self.mode.from_tensor(found) if isinstance(found, torch.Tensor) else found
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         return call(self.fetch_attr(target), args, kwargs, self.mode)
@@ -72,15 +70,20 @@ class DryRun(fx.Interpreter):
 
 
 def call(module: nn.Module, args: Any, kwargs: Any, mode: FakeTensorMode) -> Any:
-    """What a module gives, as fake tensors; one that looks at values is run on noise, and its results' shapes are taken."""
+    """What a module gives, as fake tensors; one that looks at values is run on noise, and its results' shapes are taken.
+
+    Its weights and buffers stay as they are.
+    """
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
     try:
-        return module(*args, **kwargs)
+        return functional_call(module, {name: mode.from_tensor(t) for name, t in state.items()}, args, kwargs)
     except (
         Exception
     ):  # DataDependentOutputException and its like, or NumPy's: a real run says whether it can be run at all
         with unset_fake_temporarily(), torch.random.fork_rng(devices=[]):
             args, kwargs = _with_tensors(_noise, (args, kwargs))
-            result = module(*args, **kwargs)
+            buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
+            result = functional_call(module, buffers, args, kwargs)
         return _with_tensors(mode.from_tensor, result)
 
 
@@ -91,14 +94,15 @@ def _noise(like: torch.Tensor) -> torch.Tensor:
     return make(tuple(like.shape), dtype=like.dtype, device=like.device)
 
 
-def probes(shapes: Sequence[Shape], device: torch.device) -> list[torch.Tensor]:
+def probes(shapes: Sequence[Shape], like: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Inputs for a dry run, made under its mode."""
-    return [torch.empty((PROBE_BATCH, *shape), device=device) for shape in shapes]
+    return tuple(torch.empty((PROBE_BATCH, *shape), dtype=like.dtype, device=like.device) for shape in shapes)
 
 
-def device_of(module: nn.Module) -> torch.device:
-    """Where a module's weights are; the CPU where it has none."""
-    return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+def like(module: nn.Module) -> torch.Tensor:
+    """A tensor of the type and on the device that a module takes: its first weight."""
+    tensors = (tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())
+    return next(tensors, torch.empty(0))
 
 
 class _Shortcut(TorchFunctionMode):
@@ -124,9 +128,9 @@ def dry_run(entry: nn.Module, graph: fx.Graph, shapes: Sequence[Shape]) -> dict[
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with _quiet(), mode, _Shortcut(), inference(entry):
         run = DryRun(entry, graph, mode)
-        run.run(*probes(shapes, device_of(entry)))
+        run.run(*probes(shapes, like(entry)))
     _refuse_order(run)
-    _refuse_lost(run.results)
+    _refuse_lost(run)
     return run.results
 
 
@@ -135,7 +139,7 @@ def answer_of(module: nn.Module, shapes: Sequence[Shape]) -> Any:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     try:
         with _quiet(), mode, inference(module):
-            return call(module, probes(shapes, device_of(module)), {}, mode)
+            return call(module, probes(shapes, like(module)), {}, mode)
     except Exception as error:  # of someone's code
         given = ", ".join(str((None, *person_shape(shape))) for shape in shapes)
         kind = type(module).__name__
@@ -174,14 +178,13 @@ def _refuse_order(run: DryRun) -> None:
                     raise Untraceable(scope(node), IN_PLACE)
 
 
-def _refuse_lost(results: dict[fx.Node, Any]) -> None:
-    """Untraceable where a tensor or a module's answer is computed and not read: it may be what the call is for."""
-    for node, result in results.items():
-        computed = node.op == "call_module" or (
-            node.op.startswith("call") and next(tensors_in(result), None) is not None
-        )
-        if computed and not node.users:
-            raise Untraceable(scope(node), "its forward computes what it does not return")
+def _refuse_lost(run: DryRun) -> None:
+    """Untraceable where nobody reads a module's answer, and the module may be called for what it changes."""
+    for node in run.results:
+        if node.op == "call_module" and not node.users:
+            module = run.fetch_attr(str(node.target))
+            if not type(module).__module__.startswith("torch.nn") or next(module.buffers(), None) is not None:
+                raise Untraceable(scope(node), "its forward calls what it returns nothing of")
 
 
 # --- which nodes are values ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ..layers import Input, Torch
 from ..layers.base import checked_shape
 from ..models import Model
 from .applied import Applied, Whole, fold, needs_planes
-from .dry_run import answer_of, dry_run, is_answer, values_among
+from .dry_run import answer_of, dry_run, is_answer, like, values_among
 from .tracing import ROOT, Entry, Untraceable, opaque_from_the_start, scope, trace, unchanged, why_opaque
 
 NOT_TRACED = "not traced"  # in a model's metadata: why the module is one layer
@@ -81,7 +81,7 @@ def one_layer_only(model: Model) -> str:
 
 def wrapped(module: nn.Module, input_shape: Any, name: str | None = None, prefix: str = "") -> Wrapped:
     """`wrap` without a warning; `prefix` ("model.") is left out of the layers' names."""
-    inputs = [Input(shape) for shape in _shapes_of(input_shape)]
+    inputs = [Input(shape, like(module).dtype) for shape in _shapes_of(input_shape)]
     shapes = [value.inner_shape for value in inputs]
     with unchanged(module):
         outputs, why = _traced(module, inputs, f"{ROOT}.{prefix}")
@@ -99,7 +99,7 @@ def wrapped(module: nn.Module, input_shape: Any, name: str | None = None, prefix
 
 
 def _shapes_of(input_shape: Any) -> list[tuple[int, ...]]:
-    several = isinstance(input_shape, (list, tuple)) and input_shape and not isinstance(input_shape[0], int)
+    several = isinstance(input_shape, (list, tuple)) and input_shape and isinstance(input_shape[0], (list, tuple))
     return [checked_shape(shape, "wrap") for shape in (input_shape if several else [input_shape])]
 
 
@@ -197,7 +197,8 @@ class _Translation:
             if node.op == "placeholder":
                 self.made[node] = next(waiting)
             elif node.op == "output":
-                if not all(self.is_value(source) for source in node.all_input_nodes):
+                answers = _pytree.tree_leaves(map_nodes(lambda each: each, node.args[0]))
+                if not all(each is None or (isinstance(each, fx.Node) and self.is_value(each)) for each in answers):
                     raise Untraceable(ROOT, "it returns what is no tensor, or does not depend on the input")
                 return self._with_values(node.args[0])
             elif self.is_value(node):

@@ -1,8 +1,4 @@
-"""SENet (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2017), as in the authors' Caffe code.
-
-Its first pooling pads nothing and rounds the size up: where the feature map's height and width are even, which they are for
-images whose sizes 4 divides, that is "same". The names are timm's.
-"""
+"""SENet (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2017), as in the authors' Caffe code. The names are timm's."""
 
 from __future__ import annotations
 
@@ -19,6 +15,7 @@ from ..layers import (
     GlobalAveragePooling2D,
     MaxPooling2D,
     Multiply,
+    ZeroPadding2D,
 )
 from .family import IMAGENET, Architecture, conv_bn, pooled_head, stage, underscored
 
@@ -74,7 +71,9 @@ def deep_stem(x: Value) -> Value:
 
 
 def senet(x: Value, stem: Callable[[Value], Value], block: Block, blocks: Sequence[int]) -> Value:
-    x = MaxPooling2D(3, 2, "same", name="pool0")(stem(x))
+    # Caffe's pooling rounds the size up; behind a ReLU a further row and column of zeros, where it needs one, is the same
+    x = ZeroPadding2D(((0, 1), (0, 1)), name="pool0_pad")(stem(x))
+    x = MaxPooling2D(3, 2, name="pool0")(x)
     for i, count in enumerate(blocks):
         for j in range(count):
             x = block(x, 64 * 2**i, 2 if i > 0 and j == 0 else 1, f"layer{i + 1}_{j}")

@@ -107,7 +107,10 @@ def _backbone(name: str, shape: Sequence[int], include_top: bool) -> tuple[nn.Mo
     """(timm's module, the network that is made of it): pooled features, or with `include_top=False` the last feature map."""
     module = _made(name, shape, pretrained=False, num_classes=0)
     whole, prefix = (module, "") if include_top else (Unpooled(module), "model.")
-    network = wrapped(whole, tuple(shape), BACKBONE, prefix)
+    try:
+        network = wrapped(whole, tuple(shape), BACKBONE, prefix)
+    except ShapeError as error:
+        raise ShapeError(f"{PREFIX}{name} cannot be made for images of {tuple(shape)}: {error}") from error
     theirs = {id(tensor): key for key, tensor in whole.state_dict(keep_vars=True).items()}
     names = {key: theirs[id(tensor)].removeprefix(prefix) for key, tensor in network.state_dict(keep_vars=True).items()}
     arguments = {"name": name, "input_shape": list(shape), "include_top": include_top}

@@ -205,16 +205,16 @@ def trace(module: nn.Module, inputs: int, opaque: Opaque) -> tuple[Entry, fx.Gra
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Afterwards every part of a module has the attributes that it had before."""
-    before = [(part, dict(part.__dict__), dict(part._buffers)) for part in module.modules()]
+    """Afterwards every part of a module has the attributes that it had before, and these hold what they held."""
+    attributes = [vars(part) for part in module.modules()]
+    held = [value for each in attributes for value in each.values() if type(value) in (dict, list, set)]
+    before = [(each, each.copy()) for each in (*attributes, *held)]
     try:
         yield
     finally:
-        for part, attributes, buffers in before:
-            part.__dict__.clear()
-            part.__dict__.update(attributes)
-            part._buffers.clear()
-            part._buffers.update(buffers)
+        for each, content in before:
+            each.clear()
+            each.extend(content) if isinstance(each, list) else each.update(content)
 
 
 # --- one graph for both modes ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -98,7 +98,8 @@ def assembled(
             compiled(model, steps=steps)
             compiled(head, steps=steps)
             return Assembly(head, _as_arguments(features, settings), steps)
-        compiled(head, steps=steps)
+        alone = replace(settings, epochs=transfer.HEAD_EPOCHS, warmup=0.0)  # its rate falls along its own epochs
+        compiled(head, steps=steps, settings=alone)
         logs = transfer.train_head_first(head, features, task, settings)
         say(f"Head trained on features of the frozen backbone: {as_text(logs)}")
     assembly = _on_images(model, images, settings, shares, compiled)

@@ -1,0 +1,80 @@
+"""Whether a plan fits into a limit; the largest batch that would, and what else helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..console import as_plain_text
+from ..errors import ArgumentError
+from ..graph.network import Network
+from .limits import as_bytes
+from .memory_plan import MemoryPlan, largest_batch, memory
+from .remedies import Remedy
+from .units import bytes_text
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A plan beside a limit in bytes (None: none was given). `largest` is None where not even one sample fits."""
+
+    plan: MemoryPlan
+    limit: int | None = None
+    largest: int | None = None
+    remedies: tuple[Remedy, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return self.limit is None or self.plan.peak <= self.limit
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        within = {} if self.limit is None else {"limit": self.limit, "fits": self.fits, "largest_batch": self.largest}
+        return self.plan.as_dict() | within | {"remedies": [remedy.as_dict() for remedy in self.remedies]}
+
+    def __rich__(self) -> Group:
+        from rich.console import Group
+
+        parts: list[Any] = [self.plan]
+        if self.limit is not None:
+            parts.append(f"{self._verdict()} of {bytes_text(self.limit)}.")
+        return Group(*parts, *([_table(self.remedies)] if self.remedies else []))
+
+    def _verdict(self) -> str:
+        if self.largest is None:
+            return "Not even one sample fits into the limit"
+        word = "It fits" if self.fits else "It does not fit"
+        return f"{word}: {self.largest} is the largest batch within the limit"
+
+    def __str__(self) -> str:
+        return as_plain_text(self)
+
+
+def plan_within(model: Network, batch_size: int = 32, limit: Any = None, **settings: Any) -> Fitting:
+    """The plan of `memory`, and with a `limit` ("8 GiB") the largest batch within it and, where it does not fit, the remedies."""
+    most = None if limit is None else as_bytes(limit)
+    plan = memory(model, batch_size, **settings)
+    if most is None:
+        return Fitting(plan)
+    try:
+        largest: int | None = largest_batch(model, most, **settings)
+    except ArgumentError:  # not even one
+        largest = None
+    return Fitting(plan, most, largest, () if plan.peak <= most else tuple(plan.remedies()))
+
+
+def _table(remedies: tuple[Remedy, ...]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("What helps", "How", "Peak", "At which cost"):
+        table.add_column(heading, justify="right" if heading == "Peak" else "left", no_wrap=heading == "Peak")
+    for remedy in remedies:
+        table.add_row(
+            remedy.name, remedy.change, ("" if remedy.exact else "about ") + bytes_text(remedy.peak), remedy.cost
+        )
+    return table

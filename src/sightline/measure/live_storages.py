@@ -1,0 +1,131 @@
+"""Which memory a computation takes and gives back, operation by operation, without any of it being there.
+
+Under fake tensors, which have shapes and no values, `LiveStorages` sees each operation that torch would run and each
+storage that it would make; a storage's end is seen because Python tells when its last tensor has gone.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Workspace = Callable[[Any, Sequence[Any], Any], list[int]]
+
+# What is said to code that asks for a tensor's values, which are not there: zeros, and that they are what they should be
+VALUES: dict[Any, Callable[[torch.Tensor], Any]] = {
+    torch.ops.aten._local_scalar_dense.default: lambda tensor: 0.0 if tensor.is_floating_point() else 0,
+    torch.ops.aten.equal.default: lambda tensor: True,
+}
+BATCH_NORM = torch.ops.aten.native_batch_norm.default
+
+
+@dataclass(frozen=True)
+class Event:
+    """`bytes` of storage number `storage` taken, or given back where they are negative, while `node` runs in `phase`."""
+
+    storage: int
+    bytes: int
+    node: str
+    phase: str
+
+
+@dataclass
+class Stream:
+    """All events in order; what each storage is for, where that was said; and which storages each node reads."""
+
+    events: list[Event] = field(default_factory=list)
+    kinds: dict[int, str] = field(default_factory=dict)
+    reads: dict[str, set[int]] = field(default_factory=dict)
+
+    def live(self) -> dict[int, int]:
+        """The bytes of each storage that has not been given back yet."""
+        live: dict[int, int] = {}
+        for event in self.events:
+            live[event.storage] = live.get(event.storage, 0) + event.bytes
+        return {storage: held for storage, held in live.items() if held}
+
+
+class LiveStorages(TorchDispatchMode):
+    """Inside, every storage that an operation makes is written into `stream`, with the node that `where()` names.
+
+    `workspace(operation, arguments, result)` are the blocks that the operation's kernel takes for itself while it runs, in bytes.
+    """
+
+    def __init__(self, where: Callable[[], str], workspace: Workspace):
+        super().__init__()
+        self.stream = Stream()
+        self.phase = "before"
+        self._where, self._workspace = where, workspace
+        self._sizes: dict[int, tuple[int, int]] = {}  # (number, bytes) by the address of the storage's object
+        self._count, self._over = 0, False
+
+    def __exit__(self, *error: Any) -> None:
+        self._over = True
+        super().__exit__(*error)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in VALUES:
+            return VALUES[func](args[0])
+        if func is BATCH_NORM and args[0].numel() == args[0].shape[1]:
+            args = (*args[:3], None, None, *args[5:])  # the fake one would divide by a count of 0 for moving statistics
+        result = func(*args, **(kwargs or {}))
+        node = self._where()
+        reads = self.stream.reads.setdefault(node, set())
+        for tensor in tensors_in(args):
+            reads.add(self._number(tensor, node))
+        for tensor in tensors_in(result):
+            self._number(tensor, node)
+        blocks = [size for size in self._workspace(func, args, result) if size]
+        numbers = range(self._count + 1, self._count + 1 + len(blocks))
+        self._count += len(blocks)
+        self.stream.kinds |= dict.fromkeys(numbers, "workspaces")
+        for sign in (1, -1):
+            for number, size in zip(numbers, blocks, strict=True):
+                self._write(number, sign * size, node)
+        return result
+
+    def hold(self, tensors: Sequence[torch.Tensor], kind: str) -> None:
+        """Say what these tensors are for; those not seen yet are taken now."""
+        for tensor in tensors:
+            self.stream.kinds[self._number(tensor, kind)] = kind
+
+    def _number(self, tensor: torch.Tensor, node: str) -> int:
+        """The number of a tensor's storage, which is written down where it is new or has grown."""
+        storage = tensor.untyped_storage()
+        address, size = storage._cdata, storage.nbytes()
+        if address not in self._sizes:
+            self._count += 1
+            self._sizes[address] = (self._count, 0)
+            weakref.finalize(storage, self._end, address).atexit = False
+        number, known = self._sizes[address]
+        if size != known:
+            self._sizes[address] = (number, size)
+            self._write(number, size - known, node)
+        return number
+
+    def _end(self, address: int) -> None:
+        number, size = self._sizes.pop(address)
+        self._write(number, -size, self._where())
+
+    def _write(self, number: int, size: int, node: str) -> None:
+        if not self._over:
+            self.stream.events.append(Event(number, size, node, self.phase))
+
+
+def tensors_in(structure: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in nested lists, tuples and dicts."""
+    if isinstance(structure, torch.Tensor):
+        yield structure
+    elif isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from tensors_in(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from tensors_in(item)
