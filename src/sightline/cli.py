@@ -371,9 +371,7 @@ def plan(
     is_file = Path(model).exists()
     with nullcontext() if is_file else torch.device("meta"):  # a network that is only made up needs no weights
         network = network_for_summary(model, classes, image_size)
-    found = plan_within(
-        network, batch_size, limit, precision=precision, device=device or "cpu", training=not inference
-    )
+    found = plan_within(network, batch_size, limit, precision=precision, device=device or "cpu", training=not inference)
     if as_json:
         _print_json(found.as_dict())
     else:

@@ -16,11 +16,11 @@ LARGE = 15_000_000  # parameters: training such a network takes minutes
 RATES = {"alexnet": 1e-4, "googlenet": 3e-4, "inception_v3": 3e-4}
 RATES |= dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19"), 1e-4)
 MOST_STEPS = (
-    300  # moving statistics that follow by a hundredth of the way need most of them: Xception's and intel_cnn's
+    300  # moving statistics that follow by a hundredth of the way need most of them: intel_cnn's
 )
 
 FAST = [name for name, known in ARCHITECTURES.items() if (known.parameters or 0) < LARGE]
-QUICK = ("lenet5", "mnist_cnn", "resnet18", "signs_cnn", "small_cnn")  # learn all scenes within seconds
+QUICK = ("lenet5", "mnist_cnn", "signs_cnn", "small_cnn")  # learn all scenes within seconds
 LEARNERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sl.list_models()]
 NETWORKS = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in sl.list_models()]
 

@@ -6,6 +6,7 @@ storage that it would make; a storage's end is seen because Python tells when it
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,39 @@ class Stream:
         return {storage: held for storage, held in live.items() if held}
 
 
-class LiveStorages(TorchDispatchMode):
+# In place by their names, but what they change is the shape, or which storage it is
+CHANGES_SHAPE = (
+    "resize_",
+    "resize_as_",
+    "set_",
+    "as_strided_",
+    "squeeze_",
+    "unsqueeze_",
+    "t_",
+    "transpose_",
+    "swapdims_",
+)
+
+
+class NothingInPlace(TorchDispatchMode):
+    """Inside, operations that work in place are left out: they make no storage, and to look at them takes time."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if not makes_nothing(func):
+            return func(*args, **(kwargs or {}))
+        return args[0] if isinstance(args[0], torch.Tensor) else None
+
+
+@functools.cache
+def makes_nothing(operation: Any) -> bool:
+    """Whether an operation works in the memory of its first argument and leaves its shape."""
+    name = operation._schema.name.split("::")[-1]
+    return name.endswith("_") and not name.endswith("__") and name not in CHANGES_SHAPE
+
+
+class LiveStorages(NothingInPlace):
     """Inside, every storage that an operation makes is written into `stream`, with the node that `where()` names.
 
     `workspace(operation, arguments, result)` are the blocks that the operation's kernel takes for itself while it runs, in bytes.
@@ -73,13 +106,13 @@ class LiveStorages(TorchDispatchMode):
     ) -> Any:
         if func in VALUES:
             return VALUES[func](args[0])
+        if makes_nothing(func):
+            self._read(args)
+            return super().__torch_dispatch__(func, types, args, kwargs)
         if func is BATCH_NORM and args[0].numel() == args[0].shape[1]:
             args = (*args[:3], None, None, *args[5:])  # the fake one would divide by a count of 0 for moving statistics
         result = func(*args, **(kwargs or {}))
-        node = self._where()
-        reads = self.stream.reads.setdefault(node, set())
-        for tensor in tensors_in(args):
-            reads.add(self._number(tensor, node))
+        node = self._read(args)
         for tensor in tensors_in(result):
             self._number(tensor, node)
         blocks = [size for size in self._workspace(func, args, result) if size]
@@ -90,6 +123,12 @@ class LiveStorages(TorchDispatchMode):
             for number, size in zip(numbers, blocks, strict=True):
                 self._write(number, sign * size, node)
         return result
+
+    def _read(self, args: Sequence[Any]) -> str:
+        """Write down what is read, and say by which node."""
+        node = self._where()
+        self.stream.reads.setdefault(node, set()).update(self._number(tensor, node) for tensor in tensors_in(args))
+        return node
 
     def hold(self, tensors: Sequence[torch.Tensor], kind: str) -> None:
         """Say what these tensors are for; those not seen yet are taken now."""

@@ -27,7 +27,7 @@ from ..training.compiled import Compiled, Goal
 from ..training.numerics import PRECISIONS, Numerics
 from ..training.ports import flat, ports_of
 from ..training.step import Step, answer
-from .live_storages import LiveStorages, Stream, Workspace
+from .live_storages import LiveStorages, NothingInPlace, Stream, Workspace
 from .owners import Owners
 
 
@@ -57,7 +57,8 @@ def rehearse_training(
         theirs, our_optimizer = _stand_in_copy(network, optimizer)
         if not our_optimizer.is_bound_to(theirs.parameters()):
             our_optimizer.bind(theirs.parameters())
-        _make_state(our_optimizer)
+        with NothingInPlace():
+            _make_state(our_optimizer)
         step = _step(theirs, getattr(theirs, "_compiled", None) if compiled is not None else None, our_optimizer)
         step.numerics = Numerics(precision)
         if not on_cpu:
