@@ -105,7 +105,8 @@ def test_a_loaded_model_evaluates_and_trains_as_it_was_compiled(tmp_path):
     loaded = sl.load(tmp_path / "m.sightline")
     assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
-    assert loaded.metadata == {"classes": ["a", "b", "c"]}
+    assert loaded.metadata == model.metadata
+    assert loaded.metadata["classes"] == ["a", "b", "c"]
     assert np.isfinite(loaded.fit(x, y, verbose=0).history["loss"][0])
 
 

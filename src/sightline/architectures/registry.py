@@ -84,14 +84,12 @@ def create(
     try:
         features = architecture.features(inputs)
         outputs: Any = architecture.head(features, classes) if include_top else features
+        further = architecture.auxiliary(Model(inputs, features).values, classes) if auxiliary else {}  # type: ignore[misc]
     except SightlineError as error:
         raise type(error)(f"{name} cannot be made for images of {shape}: {error}") from error
     if include_top and classifier_activation != "softmax":
         outputs.call.layer.activation = activations.checked(classifier_activation)
-    if auxiliary and architecture.auxiliary is not None:
-        values = Model(inputs, features).values
-        outputs = {"predictions": outputs} | architecture.auxiliary(values, classes)
-    model = Model(inputs, outputs, name=name)
+    model = Model(inputs, {"predictions": outputs} | further if further else outputs, name=name)
     preprocessing = architecture.preprocessing.for_channels(shape[2])
     model.metadata.update(backbone=_name_of(model, features), preprocessing=preprocessing.as_dict())
     if weights is not None:
