@@ -18,7 +18,8 @@ HEADER, LEAST = 16, 32  # of a chunk (malloc/malloc.c: CHUNK_HDR_SZ, MINSIZE)
 TOP_PAD = 128 * 1024  # DEFAULT_TOP_PAD
 ALIGNED, PAGE_ALIGNED_FROM = 64, 2 * 2**20  # torch's c10/core/alignment.h: gAlignment, gAlloc_threshold_thp
 # Small objects settle in the gaps that alignment leaves, and keep freed neighbours apart. How many do, and how many are gone
-# after a step, was fitted to the resident sets of seven trainings of mnist_cnn, signs_cnn, intel_cnn, resnet18 and resnet50
+# after a step, was fitted to the resident sets of eight trainings of mnist_cnn, signs_cnn, intel_cnn, resnet18, resnet50 and timm's
+# mobilenetv2_100 (docs/memory.md)
 SETTLED, LEFT = 0.6, 0.5
 
 

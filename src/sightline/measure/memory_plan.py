@@ -44,9 +44,10 @@ class MemoryPlan:
 
     `peak` is the most at any time, `library` and `fragmentation` (what the allocator holds beyond what it was asked for)
     included; `peak_node` is the graph's node in whose forward or backward (`peak_phase`) it falls. `parameters` hold the moving
-    statistics too. `activations` is all that forward keeps for backward; in inference the most that is alive together.
-    `batch` is 0 in inference, where batches of arrays are views. `workspaces` is the most that one kernel takes for itself. `at_peak` splits what tensors hold at the peak by kind. `nodes` has
-    each node's share, in the order of the graph, and `alive` what lives at the peak by the node that made it.
+    statistics too. `batch` is 0 in inference, where batches of arrays are views. `activations` is all that forward keeps for
+    backward; in inference the most that is alive together. `workspaces` is the most that one kernel takes for itself.
+    `at_peak` splits what tensors hold at the peak by kind. `nodes` has each node's share, in the order of the graph, and
+    `alive` what lives at the peak by the node that made it.
     """
 
     name: str
