@@ -204,7 +204,7 @@ def measured(**case):
     return json.loads(done.stdout.splitlines()[-1])["peak"]
 
 
-@pytest.mark.parametrize("case", [{"network": "signs_cnn", "batch": 512, "mode": "train"}])
+@pytest.mark.parametrize("case", [{"network": "signs_cnn", "batch": 512, "mode": "train", "size": 128}])
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the highest resident set is Linux's")
 def test_a_process_takes_what_was_planned(case):
     plan = memory(meta(case["network"]), case["batch"], optimizer="adam", device="cpu")
@@ -283,16 +283,15 @@ def test_a_loss_that_asks_for_values_is_planned_and_one_that_picks_by_them_is_no
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_larger_batch_takes_more(training):
-    peaks = [memory(chain(64), size, training=training).peak for size in (1, 2, 4, 8, 16, 32, 64)]
+    peaks = [memory(chain(64), size, training=training).peak for size in (1, 2, 8, 32, 128)]
     assert peaks == sorted(peaks)
 
 
-@pytest.mark.parametrize("settings", [{}, {"training": False}, {"device": "cuda"}])
+@pytest.mark.parametrize("settings", [{"training": False}, {"optimizer": "sgd", "device": "cuda"}])
 def test_the_largest_batch_is_the_largest(settings):
     model, limit = chain(), 1_000_000_000
     size = largest_batch(model, limit, **settings)
     assert memory(model, size, **settings).peak <= limit < memory(model, size + 1, **settings).peak
-    assert largest_batch(model, "2 GB", **settings) > size
 
 
 def test_not_even_one_sample_fits():
@@ -479,7 +478,7 @@ def test_the_command_says_whether_it_fits(run):
     assert (code, err) == (0, "")
     assert "It fits:" in out
     assert "The peak falls in backward of" in out
-    code, out, _ = run("plan", "mnist_cnn", "--batch-size", 65536, "--limit", "2 GB")
+    code, out, _ = run("plan", "mnist_cnn", "--batch-size", 4096, "--limit", "1 GB")
     assert code == 2
     assert "It does not fit" in out
     assert "16-bit floats" in out

@@ -3,8 +3,9 @@
 from .advice import advice
 from .cost import Cost, NodeCost, cost
 from .effective_field import EffectiveField, effective_receptive_field
+from .fitting import largest_batch
 from .full_summary import FullSummary, full_summary
-from .memory_plan import MemoryPlan, largest_batch, memory
+from .memory_plan import MemoryPlan, memory
 from .receptive_field import AxisField, ReceptiveField, ReceptiveFields, receptive_field
 from .summary import Summary, summarize
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..console import as_plain_text
 from ..errors import ArgumentError
 from ..graph.network import Network
-from .limits import as_bytes
-from .memory_plan import MemoryPlan, largest_batch, memory
+from . import limits
+from .memory_plan import MemoryPlan, memory
 from .remedies import Remedy
 from .units import bytes_text
 
@@ -55,7 +56,7 @@ class Fitting:
 
 def plan_within(model: Network, batch_size: int = 32, limit: Any = None, **settings: Any) -> Fitting:
     """The plan of `memory`, and with a `limit` ("8 GiB") the largest batch within it and, where it does not fit, the remedies."""
-    most = None if limit is None else as_bytes(limit)
+    most = None if limit is None else limits.as_bytes(limit)
     plan = memory(model, batch_size, **settings)
     if most is None:
         return Fitting(plan)
@@ -64,6 +65,46 @@ def plan_within(model: Network, batch_size: int = 32, limit: Any = None, **setti
     except ArgumentError:  # not even one
         largest = None
     return Fitting(plan, most, largest, () if plan.peak <= most else tuple(plan.remedies()))
+
+
+def largest_batch(model: Network, limit: Any = None, **settings: Any) -> int:
+    """The largest batch whose plan's peak is within `limit` ("8 GiB", or bytes), which counts the whole process.
+
+    Without a limit: what is free on the device now, beside the libraries and the network, which are there. `settings` are
+    those of `memory`. Raises ArgumentError where not even one sample fits, or nothing says what is free.
+    """
+    plan = partial(memory, model, **settings)
+    peaks = {1: plan(batch_size=1).peak}
+    most = limits.as_bytes(limit) if limit is not None else _free_for(plan(batch_size=1))
+    if peaks[1] > most:
+        raise ArgumentError(
+            f"Not even one sample of {model.name} fits", expected=f"at most {bytes_text(most)}",
+            received=f"a peak of {bytes_text(peaks[1])}", fix="Plan one sample and look at its remedies()",
+        )  # fmt: skip
+    fits, fails, tries = 1, None, 0
+    while fails is None or fails - fits > 1:
+        size = _next_guess(peaks, most, fits, fails, tries)
+        peaks[size] = plan(batch_size=size).peak
+        fits, fails = (size, fails) if peaks[size] <= most else (fits, size)
+        tries += 1
+    return fits
+
+
+def _next_guess(peaks: dict[int, int], most: int, fits: int, fails: int | None, tries: int) -> int:
+    """Where the line through two known peaks meets the limit; after some tries the middle."""
+    if fails is not None and tries > 6:
+        return (fits + fails) // 2
+    other = fails or max((size for size in peaks if size != fits), default=None)
+    slope = (peaks[other] - peaks[fits]) / (other - fits) if other is not None else 0
+    guess = fits + int((most - peaks[fits]) / slope) if slope > 0 else 2 * fits
+    return min(max(guess, fits + 1), fails - 1 if fails is not None else 64 * fits)
+
+
+def _free_for(plan: MemoryPlan) -> int:
+    room = limits.free(plan.device)
+    if room is None:
+        raise ArgumentError(f"It is not known what is free on {plan.device}", fix='Give a limit, such as limit="8 GiB"')
+    return room + plan.library + plan.parameters
 
 
 def _table(remedies: tuple[Remedy, ...]) -> Any:

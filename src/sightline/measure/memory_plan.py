@@ -14,7 +14,6 @@ from ..console import as_plain_text
 from ..errors import ArgumentError, SightlineError, choose, whole_number
 from ..graph.network import Network
 from ..training.numerics import PRECISIONS
-from . import limits
 from .allocators import Allocator, CudaCache, GlibcHeap
 from .node_memory import At, NodeMemory, height, nodes_of
 from .rehearsal import rehearse_inference, rehearse_training
@@ -303,43 +302,3 @@ def _play(allocator: Allocator, stream: Stream, step: int, left: set[Any]) -> se
             taken.discard(key)
     allocator.end_of_step()
     return taken
-
-
-def largest_batch(model: Network, limit: Any = None, **settings: Any) -> int:
-    """The largest batch whose plan's peak is within `limit` ("8 GiB", or bytes), which counts the whole process.
-
-    Without a limit: what is free on the device now, beside the libraries and the network, which are there. `settings` are
-    those of `memory`. Raises ArgumentError where not even one sample fits, or nothing says what is free.
-    """
-    plan = partial(_again, model=model, **settings)
-    peaks = {1: plan(batch_size=1).peak}
-    most = limits.as_bytes(limit) if limit is not None else _free_for(plan(batch_size=1))
-    if peaks[1] > most:
-        raise ArgumentError(
-            f"Not even one sample of {model.name} fits", expected=f"at most {bytes_text(most)}",
-            received=f"a peak of {bytes_text(peaks[1])}", fix="Plan one sample and look at its remedies()",
-        )  # fmt: skip
-    fits, fails, tries = 1, None, 0
-    while fails is None or fails - fits > 1:
-        size = _next_guess(peaks, most, fits, fails, tries)
-        peaks[size] = plan(batch_size=size).peak
-        fits, fails = (size, fails) if peaks[size] <= most else (fits, size)
-        tries += 1
-    return fits
-
-
-def _next_guess(peaks: dict[int, int], most: int, fits: int, fails: int | None, tries: int) -> int:
-    """Where the line through two known peaks meets the limit; after some tries the middle."""
-    if fails is not None and tries > 6:
-        return (fits + fails) // 2
-    other = fails or max((size for size in peaks if size != fits), default=None)
-    slope = (peaks[other] - peaks[fits]) / (other - fits) if other is not None else 0
-    guess = fits + int((most - peaks[fits]) / slope) if slope > 0 else 2 * fits
-    return min(max(guess, fits + 1), fails - 1 if fails is not None else 64 * fits)
-
-
-def _free_for(plan: MemoryPlan) -> int:
-    room = limits.free(plan.device)
-    if room is None:
-        raise ArgumentError(f"It is not known what is free on {plan.device}", fix='Give a limit, such as limit="8 GiB"')
-    return room + plan.library + plan.parameters
