@@ -7,7 +7,7 @@ import torch
 import sightline as sl
 from sightline import layers
 from sightline.graph.build import layer_of
-from sightline.rewrite import fold_batchnorm, pool_before_activation
+from sightline.rewrite import fold_batchnorm, in_place, pool_before_activation, recompute, remove_head
 
 
 def order(network):
@@ -175,3 +175,165 @@ def test_folded_normalizations_are_the_same_function():
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in before.items())
     plain = small()
     assert fold_batchnorm(plain) is plain  # its normalization reads a pooling
+
+
+def residual(**relu):
+    """Every kind of layer whose answer may be overwritten, and some whose answer must not be."""
+    torch.manual_seed(0)
+    x = image = sl.Input((12, 10, 4))
+    shortcut = layers.Conv2D(6, 1, name="shortcut")(x)
+    x = layers.Activation("relu6", name="after_a_convolution")(layers.Conv2D(6, 3, padding="same")(x))
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x))
+    x = layers.Add(name="two")([x, shortcut])
+    x = layers.ReLU(name="after_a_sum")(x)
+    gate = layers.Dense(6, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    y = layers.Activation("relu", name="after_a_product")(layers.Multiply()([x, gate]))
+    z = layers.Add(name="stretched")([layers.GlobalAveragePooling2D(keepdims=True)(y), layers.Conv2D(6, 3)(x)])
+    z = layers.Activation("tanh", name="not_exact")(layers.BatchNormalization()(z))
+    w = layers.Activation("relu", name="of_an_input")(image)
+    z = layers.Concatenate()([z, layers.Cropping2D(1)(layers.Add(name="no_fresh")([w, image]))])
+    z = layers.Activation("relu", name="after_joining")(z)
+    return sl.Model(image, layers.Dense(3)(layers.GlobalMaxPooling2D()(z)))
+
+
+def test_answers_written_over_an_input_are_the_same_to_the_bit():
+    model = residual()
+    network = in_place(model)
+    overwriting = {name for name, layer in network.layers.named().items() if type(layer).__name__.startswith("Over")}
+    expected = {"after_a_convolution", "two", "after_a_sum", "after_a_product", "stretched", "after_joining"}
+    assert overwriting == expected
+    assert network.layers.named().keys() == model.layers.named().keys()
+    x = torch.randn(4, 4, 12, 10).to(memory_format=torch.channels_last)
+    kept = x.clone()
+    for training in (True, False):
+        model.train(training)
+        answers = [answer_and_gradients(n, model, x) for n in (model, network)]
+        (one, gradients, mean), (other, its, same_mean) = answers
+        assert torch.equal(one, other)
+        assert torch.equal(mean, same_mean)
+        assert torch.equal(x, kept)
+        assert all(map(torch.equal, gradients, its))
+
+
+def test_values_that_someone_else_reads_are_not_overwritten():
+    x = sl.Input((8, 8, 3))
+    first = layers.Conv2D(4, 3, name="first")(x)
+    model = sl.Model(x, [first, layers.Activation("relu")(first)])
+    assert in_place(model) is model  # the value is an output
+
+    a = layers.Conv2D(4, 3)(x)
+    model = sl.Model(x, layers.Concatenate()([layers.Activation("relu")(a), layers.Activation("tanh")(a)]))
+    assert in_place(model) is model  # another layer reads it
+
+    a = layers.Conv2D(4, 3)(x)
+    assert in_place(twice := sl.Model(x, layers.Add()([a, a]))) is twice
+
+    relu = layers.Activation("relu")
+    one, other = relu(layers.Conv2D(4, 3)(x)), relu(x)
+    model = sl.Model(x, [one, other])
+    assert in_place(model) is model  # one call's input is the network's own
+
+    model = sl.Sequential(
+        [sl.Input((8, 8, 3)), layers.Conv2D(4, 3, name="seen"), layers.Activation("relu", name="act")]
+    )
+    seen = []
+    handle = model.get_layer("seen").register_forward_hook(lambda module, inputs, output: seen.append(output))
+    assert in_place(model) is model  # a hook has it
+    handle.remove()
+    assert in_place(model) is not model
+
+
+def test_nested_networks_are_overwritten_within():
+    inner = sl.Sequential([sl.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()])
+    x = sl.Input((8, 8, 3))
+    model = sl.Model(x, layers.GlobalAveragePooling2D()(layers.Activation("relu")(inner(x))))
+    network = in_place(model)
+    changed = [type(layer).__name__ for layer in network.modules() if type(layer).__name__.startswith("Over")]
+    assert changed == ["OverwritingActivation"]  # the inner one; what a network hands out may be read by others
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(network(x), model(x))
+    assert np.array_equal(model.predict(x.permute(0, 2, 3, 1).numpy()), model.eval()(x).detach().numpy())
+
+
+# --- activation checkpointing ------------------------------------------------------------------------------------------
+
+
+def drawing(seed):
+    """A chain with what draws, counts and averages, and a skip connection within."""
+    torch.manual_seed(0)
+    x = image = sl.Input((16, 16, 3))
+    x = layers.RandomFlip("horizontal", seed=seed, name="flip")(x)
+    x = start = layers.Conv2D(6, 3, padding="same", activation="relu", name="one")(x)
+    x = layers.ReLU(name="two_act")(
+        layers.BatchNormalization(name="two_bn")(layers.Conv2D(6, 3, padding="same", name="two")(x))
+    )
+    x = layers.Add(name="total")([layers.Dropout(0.4, seed=seed, name="drop")(x), start])
+    x = layers.MaxPooling2D(name="pool")(layers.BatchNormalization(trainable=False, name="frozen")(x))
+    x = layers.GlobalAveragePooling2D(name="gap")(layers.SpatialDropout2D(0.3, seed=seed, name="spatial")(x))
+    return sl.Model(image, layers.Dense(4, activation="softmax", name="out")(x))
+
+
+PARTS = [("flip", "one"), ("two", "two_bn", "two_act", "drop", "total"), ("pool", "spatial")]
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_what_is_computed_again_gives_the_same_training(seed):
+    x = np.random.default_rng(0).random((12, 16, 16, 3), dtype=np.float32)
+    y = np.arange(12) % 4
+    trained = []
+    for segments in ((), PARTS[:1], PARTS):
+        model = drawing(seed)
+        network = recompute(model, segments) if segments else model
+        network.compile("adam", "sparse_categorical_crossentropy", precision="float32")
+        torch.manual_seed(3)
+        history = network.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        draws = [getattr(layer, name) for layer in model.layers for name in getattr(layer, "counters", ())]
+        trained.append((history.history["loss"], model.state_dict(), draws, network.predict(x)))
+    for losses, state, draws, answers in trained[1:]:
+        assert losses == trained[0][0]
+        assert draws == trained[0][2]
+        assert all(torch.equal(tensor, trained[0][1][name]) for name, tensor in state.items())
+        assert np.array_equal(answers, trained[0][3])
+    assert trained[0][2] == [9, 9, 9]  # each layer that draws has drawn once in each of nine steps
+
+
+def test_inside_a_segment_nothing_is_kept():
+    model = drawing(1)
+    network = recompute(model, PARTS)
+    assert list(network.layers.named()) == [
+        "input_layer",
+        "again_flip",
+        "again_two",
+        "frozen",
+        "again_pool",
+        "gap",
+        "out",
+    ]
+
+    def maps_kept(each):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+            each.train()(torch.randn(2, 3, 16, 16))
+        return len({t.untyped_storage().data_ptr() for t in kept if t.ndim == 4 and t.shape[0] == 2})
+
+    assert maps_kept(network) < maps_kept(model) / 2
+
+
+@pytest.mark.parametrize("segment", [("two_act", "drop", "total"), ("one", "two", "two_bn")])
+def test_a_segment_into_which_the_rest_looks_is_refused(segment):
+    recompute(drawing(1), [("two", "two_bn")])
+    with pytest.raises(sl.SightlineError, match="A segment takes one value, and gives one"):
+        recompute(drawing(1), [segment])
+
+
+def test_a_head_is_what_begins_behind_the_last_feature_map():
+    for name, shape in (("resnet18", (None, 1, 1, 512)), ("mnist_cnn", None), ("vgg11", (None, 1, 1, 512))):
+        model = sl.create(name) if shape is None else sl.create(name, (32, 32, 3), 10)
+        backbone = remove_head(model)
+        assert isinstance(backbone, sl.Model)
+        assert len(backbone.output_shape) == 4
+        assert shape is None or backbone.output_shape == shape
+        assert {id(p) for p in backbone.parameters()} < {id(p) for p in model.parameters()}
+    x = sl.Input((8, 8, 3))
+    with pytest.raises(sl.SightlineError, match="no head to remove"):
+        remove_head(sl.Model(x, layers.Conv2D(4, 3)(x)))

@@ -117,8 +117,10 @@ def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
 
 
 def activate_fresh(x: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """`activate` of a tensor that nothing else needs: where that is exact, in its own memory."""
-    return x.relu_() if activation == "relu" else activate(x, activation)
+    """`activate` of a tensor that nothing else needs: in its own memory where that is exact, in training too."""
+    if activation == "relu":
+        return x.relu_()
+    return F.hardtanh_(x, 0.0, 6.0) if activation == "relu6" else activate(x, activation)
 
 
 hard_silu = hard_swish

@@ -7,6 +7,7 @@ callbacks all keep to it, and one may hold another: `as_plain` and `from_plain` 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +16,8 @@ from .errors import ArgumentError, choose, refuse_unknown
 from .keras_only import hint_for
 
 
-def argument_names(kind: type) -> list[str]:
+@functools.cache
+def argument_names(kind: type) -> tuple[str, ...]:
     """The named arguments of a class's constructor, its base's `**common` ones included."""
     names: list[str] = []
     for base in kind.__mro__:
@@ -25,7 +27,7 @@ def argument_names(kind: type) -> list[str]:
         names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in names]
         if not any(p.kind is p.VAR_KEYWORD and p.name == "common" for p in parameters):
             break
-    return names
+    return tuple(names)
 
 
 def refuse_beyond(function: Callable[..., Any], unknown: Mapping[str, object]) -> None:
@@ -39,10 +41,10 @@ class Configurable:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as they are now; `type(self)(**config)` makes an equal object."""
-        return {name: getattr(self, name) for name in argument_names(type(self))}
+        return {name: getattr(self, name) for name in argument_names(type(self))}  # type: ignore[arg-type]
 
     def _refuse(self, unknown: Mapping[str, object]) -> None:
-        refuse_unknown(type(self).__name__, unknown, argument_names(type(self)))
+        refuse_unknown(type(self).__name__, unknown, argument_names(type(self)))  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"

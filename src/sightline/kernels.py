@@ -29,8 +29,14 @@ def convolution(
     groups: int,
 ) -> torch.Tensor:
     """`F.conv2d`: (N, C, H, W) by (filters, C / groups, height, width)."""
-    if groups == 1 and _is_trained_here(x, weight) and x.is_contiguous(memory_format=torch.channels_last):
-        return _Convolution.apply(x, weight, bias, strides, around, dilation)
+    geometry = strides, around, dilation
+    if (
+        groups == 1
+        and _is_trained_here(x, weight)
+        and (_by_windows(weight) or _products(x, weight, geometry) >= MANY_PRODUCTS)
+        and x.is_contiguous(memory_format=torch.channels_last)
+    ):
+        return _Convolution.apply(x, weight, bias, *geometry)
     return F.conv2d(x, weight, bias, strides, around, dilation, groups)
 
 
@@ -85,16 +91,12 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
         by_bias = by_bias and ctx.has_bias
-        by_windows = weight[0].numel() <= FEW_INPUTS
-        in_planes = not by_windows and _products(weight, gradient) >= MANY_PRODUCTS
-        if (
-            torch.is_grad_enabled() or not by_weight or not (by_windows or in_planes)
-        ):  # gradients of gradients are torch's
+        if torch.is_grad_enabled() or not by_weight:  # gradients of gradients are torch's
             found = _gradients(gradient, x, weight, ctx.geometry, [by_x, by_weight, by_bias])
             return *found, None, None, None
         # To ask torch for the bias alone would find the weight's gradient too
         of_x = _gradients(gradient, x, weight, ctx.geometry, [True, False, False])[0] if by_x else None
-        if by_windows:
+        if _by_windows(weight):
             of_weight = gradient_by_windows(x, gradient, (weight.shape[2], weight.shape[3]), *ctx.geometry)
             of_bias = gradient.sum((0, 2, 3)) if by_bias else None
         else:
@@ -103,9 +105,17 @@ class _Convolution(torch.autograd.Function):
         return of_x, of_weight, of_bias, None, None, None
 
 
-def _products(weight: torch.Tensor, gradient: torch.Tensor) -> int:
-    """Multiplications in one image; a 1x1 convolution is a product of matrices already."""
-    return 0 if weight.shape[2:] == (1, 1) else weight.numel() * gradient.shape[2] * gradient.shape[3]
+def _by_windows(weight: torch.Tensor) -> bool:
+    return weight[0].numel() <= FEW_INPUTS
+
+
+def _products(x: torch.Tensor, weight: torch.Tensor, geometry: tuple[Pair, Pair, Pair]) -> int:
+    """Multiplications in one image; 0 for a 1x1 convolution, which is a product of matrices already."""
+    if weight.shape[2:] == (1, 1):
+        return 0
+    sizes = zip(x.shape[2:], weight.shape[2:], *geometry, strict=True)
+    places = [(size + 2 * pad - step * (kernel - 1) - 1) // stride + 1 for size, kernel, stride, pad, step in sizes]
+    return weight.numel() * places[0] * places[1]
 
 
 def _gradients(gradient: Any, x: Any, weight: Any, geometry: tuple[Pair, Pair, Pair], mask: list[bool]) -> Any:

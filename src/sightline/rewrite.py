@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from .errors import choose
+from .errors import ArgumentError, SightlineError, choose
 from .graph.build import call_layer, layer_of, map_nodes, replay
-from .graph.network import Network
+from .graph.network import Network, public_class
+from .graph.recomputed import Recomputed
 from .graph.symbolic import FIRST_CALL, Value
 from .layers import (
     Activation,
+    Add,
     BatchNormalization,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     MaxPooling2D,
+    Multiply,
+    ReLU,
     SeparableConv2D,
 )
+from .layers.overwriting import OverwritingActivation, OverwritingAdd
 
 
 def output_nodes(network: Network) -> list[fx.Node]:
@@ -68,6 +78,83 @@ def with_dropout(network: Network, rate: float) -> Any:
         return layer(Dropout(rate, name="dropout_before_last")(before), **kwargs)
 
     return replay(network, network.inputs, substitute)
+
+
+def remove_head(model: Network) -> Any:
+    """The network up to its last feature map, with which a head begins: global pooling, Flatten, or a Dense layer.
+
+    Of the kind of `model`, on its own inputs and weights. Raises SightlineError where no such layer follows one feature map.
+    """
+    last: fx.Node | None = None
+    for node in cut_points(model):
+        if type(layer_of(model, node)) in HEADS and last is not None:
+            return public_class(model).from_values(model.inputs, model.values[last.name], model.name)
+        last = node if len(node.meta.get("shape", ())) == 3 else last
+    if last is not None and any(type(layer_of(model, node)) in HEADS for node in output_nodes(model)):
+        return public_class(model).from_values(model.inputs, model.values[last.name], model.name)
+    raise SightlineError(
+        f"{model.name} has no head to remove: no global pooling, Flatten or Dense layer behind one feature map"
+    )
+
+
+HEADS = (Dense, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D)
+
+
+def cut_points(network: Network) -> list[fx.Node]:
+    """The calls after which nothing but their own value is needed any more: where the graph can be cut in two."""
+    order = list(network.graph.nodes)
+    place = {node: number for number, node in enumerate(order)}
+    reach, found = -1, []
+    for number, node in enumerate(order):
+        if node.op == "call_module" and reach <= number and any(user.op != "output" for user in node.users):
+            found.append(node)
+        reach = max([reach, *(place[user] for user in node.users)])
+    return found
+
+
+def recompute(network: Network, segments: Sequence[Sequence[str]]) -> Any:
+    """The network, of its own kind, that computes each segment again in backward instead of keeping what is inside.
+
+    A segment is the names of nodes that follow each other, of which only the last one's value is read outside: as
+    `MemoryPlan.checkpoints` chooses them. Answers and gradients are those of the network, whose weights are shared; forward is
+    computed once more in these places. Raises ArgumentError for a segment that the rest looks into.
+    """
+    segment_of = {name: tuple(segment) for segment in segments for name in segment}
+    parts = {tuple(segment): _recomputed(network, segment) for segment in segments}
+    made: dict[str, Any] = {}
+
+    def substitute(node: fx.Node, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        segment = segment_of.get(node.name)
+        if segment is None:
+            made[node.name] = call_layer(node, layer, args, kwargs)
+        elif node.name == segment[-1]:
+            before, part = parts[segment]
+            made[node.name] = part(made[before])
+        else:
+            made[node.name] = None
+        return made[node.name]
+
+    inputs = [Value(value.call, value.inner_shape, value.dtype) for value in network.inputs]
+    placeholders = (node.name for node in network.graph.nodes if node.op == "placeholder")
+    made |= dict(zip(placeholders, inputs, strict=True))
+    return public_class(network).from_values(inputs, replay(network, inputs, substitute), network.name)
+
+
+def _recomputed(network: Network, segment: Sequence[str]) -> tuple[str, Recomputed]:
+    """The name of the one value that a segment takes, and the segment as a network."""
+    nodes = {node.name: node for node in network.graph.nodes}
+    inside = [nodes[choose("node", name, nodes)] for name in segment]
+    taken = {source.name for node in inside for source in node.all_input_nodes if source not in inside}
+    read = {node.name for node in inside[:-1] if any(user not in inside for user in node.users)}
+    if len(taken) != 1 or read:
+        raise ArgumentError(
+            "A segment takes one value, and gives one to the rest",
+            received=f"{segment[0]} to {segment[-1]}, which takes {', '.join(sorted(taken))}"
+            + (f" and of which {', '.join(sorted(read))} is read too" if read else ""),
+            fix="Let a plan choose them: sl.measure.memory(model, batch_size).checkpoints(0.5)",
+        )
+    (before,) = taken
+    return before, Recomputed(network.values[before], network.values[segment[-1]], f"again_{segment[0]}")
 
 
 def fold_batchnorm(network: Network) -> Network:
@@ -174,3 +261,53 @@ def _without_activation(layer: nn.Module) -> nn.Module:
     bare.__dict__.pop(FIRST_CALL, None)
     bare.activation = None  # type: ignore[assignment]
     return bare
+
+
+def in_place(network: Network) -> Network:
+    """The network in which ReLUs and sums write their answers over an input that they alone read.
+
+    Answers and gradients are equal to the bit; the answers of the layers before are gone, so these must not have hooks.
+    The layers are shared but for those ReLUs and sums; where there are none, the network itself is returned.
+    """
+    layers = network.layers.named()
+    calls = Counter(node.target for node in network.graph.nodes)
+    changed: dict[str, nn.Module] = {}
+    for node in network.graph.nodes:
+        if node.op != "call_module":
+            continue
+        name = node.meta["layer"]
+        layer = layers[name]
+        if isinstance(layer, Network):
+            other: nn.Module | None = in_place(layer)
+        else:
+            other = _overwriting(node, layers) if calls[node.target] == 1 else None
+        if other is not None and other is not layer:
+            changed[name] = other
+    return network.with_layers(changed) if changed else network
+
+
+def _overwriting(node: fx.Node, layers: Mapping[str, nn.Module]) -> nn.Module | None:
+    """A layer that answers what a node's does and overwrites an input; None where that is not possible."""
+    layer, source = layers[node.meta["layer"]], node.args[0] if node.args else None
+    if _is_watched(layer):
+        return None
+    is_relu = type(layer) is ReLU and layer.max_value is None and layer.threshold == layer.negative_slope == 0
+    if is_relu or (type(layer) is Activation and layer.activation in ("relu", "relu6")):
+        return OverwritingActivation(getattr(layer, "activation", "relu")) if _is_fresh(source, layers) else None
+    if type(layer) is Add and len(source) == 2 and source[0] is not source[1]:  # type: ignore[arg-type, index]
+        positions = (i for i in (0, 1) if _is_fresh(source[i], layers))  # type: ignore[index]
+        return next((OverwritingAdd(i) for i in positions), None)
+    return None
+
+
+def _is_fresh(node: Any, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether one node alone reads a value, which lies in memory of its own that no gradient is computed from."""
+    if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.users) > 1:
+        return False
+    layer = layers[node.meta["layer"]]
+    computes = type(layer) in FOLDABLE and layer.activation is None
+    return (computes or type(layer) in (BatchNormalization, Add, Multiply, Concatenate)) and not _is_watched(layer)
+
+
+def _is_watched(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)

@@ -16,7 +16,7 @@ from sightline import layers
 from sightline.errors import ArgumentError, SightlineError
 from sightline.measure import largest_batch, limits, memory
 from sightline.measure.allocators import CudaCache, GlibcHeap
-from sightline.measure.remedies import checkpoints, cut_points
+from sightline.rewrite import cut_points
 
 MB = 2**20
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory_plan.py"
@@ -439,7 +439,7 @@ def test_large_blocks_go_back_to_the_system_and_small_ones_stay():
 
 
 def test_remedies_come_in_order_and_say_what_they_would_take():
-    plan = memory(meta("resnet18", input_shape=(64, 64, 3), classes=10), 32, device="cpu")
+    plan = memory(meta("resnet18", input_shape=(96, 96, 3), classes=10), 32, device="cpu")
     found = plan.remedies()
     assert [remedy.name for remedy in found] == [
         "smaller mini-batch with accumulation", "larger stride", "fewer layers", "16-bit floats",
@@ -456,9 +456,6 @@ def test_a_graph_is_cut_only_where_one_value_passes():
     assert [node.name for node in cut_points(with_skip())][:3] == ["one", "total", "global_average_pooling2d"]
     plan = memory(chain(), 8)
     assert [node.name for node in cut_points(plan.network)] == ["one", "two", "three", "flatten"]
-    segments, kept = checkpoints(plan)
-    assert [name for segment in segments for name in segment] == ["one", "two", "three", "flatten", "out"]
-    assert kept < plan.activations
 
 
 def test_what_does_not_fit_a_network_is_no_remedy():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -159,6 +159,14 @@ class Network(Weighted, fx.GraphModule):
         for layer in self.regularized_layers():
             yield from layer.penalties()
 
+    def with_layers(self, changed: Mapping[str, nn.Module]) -> Self:
+        """The same graph with other layers under these names, sharing all the rest with this network."""
+        result = object.__new__(type(self))  # a class of its own, which has the forward
+        result.__dict__.update(self.__dict__)
+        layers = Layers({**self.layers.named(), **changed})
+        result.__dict__["_modules"] = {**self._modules, "layers": layers}
+        return result
+
     # --- being called ------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
@@ -234,7 +242,7 @@ class Placeholder(nn.Module):
         self.name = name
 
 
-def public_class(network: fx.GraphModule) -> type:
+def public_class(network: fx.GraphModule) -> type[Any]:
     """The class that a person knows; fx gives each instance a class of its own, which no pickle could find."""
     return next(base for base in type(network).__mro__ if "GraphModuleImpl" not in base.__qualname__)
 

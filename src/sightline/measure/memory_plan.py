@@ -81,6 +81,19 @@ class MemoryPlan:
         rows = {row.node: row for row in self.nodes}
         return rows[choose("node", name, rows)]
 
+    def checkpoints(self, share: float = 0.5) -> list[tuple[str, ...]]:
+        """Parts of the network to compute again in backward, so that this share of `activations` is kept: for `rewrite.recompute`.
+
+        Of all such choices the one with the least to compute. Raises ArgumentError where none keeps so little.
+        """
+        if not self.training:
+            raise ArgumentError("Inference keeps nothing for backward", fix="Plan with training=True")
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ArgumentError("share is a share of the activations, above 0 and at most 1", received=repr(share))
+        from .checkpoints import segments
+
+        return segments(self, int(share * self.activations))
+
     def remedies(self) -> list[Remedy]:
         """What makes it less, in the order in which one tries, each with the peak that it would have and what it costs."""
         from .remedies import remedies

@@ -92,7 +92,7 @@ def nodes_of(stream: Stream, layers: dict[str, Any]) -> tuple[NodeMemory, ...]:
     return tuple(
         NodeMemory(
             name,
-            type(layer).__name__,
+            type(layer).__name__.removeprefix("Overwriting"),
             kept[name],
             most.get((name, "forward"), 0),
             most.get((name, "backward"), 0),

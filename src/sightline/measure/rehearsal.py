@@ -22,7 +22,7 @@ from ..errors import SightlineError
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from ..optimizers import Optimizer
-from ..rewrite import ends_in_softmax
+from ..rewrite import ends_in_softmax, in_place
 from ..training.batches import Batch
 from ..training.compiled import Compiled, Goal
 from ..training.numerics import PRECISIONS, Numerics
@@ -63,7 +63,7 @@ def rehearse_training(
         step = _step(theirs, getattr(theirs, "_compiled", None) if compiled is not None else None, our_optimizer)
         step.numerics = Numerics(precision)
         if not on_cpu:
-            step._cheaper = theirs  # the order of layers is changed on a CPU only
+            step._networks[True] = step._faster(False)  # the order of layers is changed on a CPU only
         trained = step._in_training()
         owners = Owners(trained)
         batch = _batch(theirs, step, batch_size)
@@ -86,13 +86,14 @@ def rehearse_inference(network: Network, batch_size: int, precision: str, worksp
     """
     with _fake_tensors(network, our_kernels=False):
         theirs, _ = _stand_in_copy(network, None, PRECISIONS[precision])
-        owners = Owners(theirs)
+        faster = in_place(theirs)
+        owners = Owners(faster)
         inputs = _inputs(theirs, batch_size)
-        with LiveStorages(owners, workspace) as watch, inference(theirs):
+        with LiveStorages(owners, workspace) as watch, inference(faster):
             _hold_model(watch, theirs)
             watch.hold(inputs, "batch")
             watch.phase = "forward"
-            said = answer(theirs, inputs)
+            said = answer(faster, inputs)
             watch.hold(flat(said), "answer")
             watch.phase = "after"
     stream = watch.stream

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
-from ..errors import SightlineError
+from ..errors import ArgumentError, SightlineError
 from ..graph.build import layer_of, replay
 from ..graph.network import Network
 from ..layers import Conv2D, Input, Layer
+from ..rewrite import cut_points, recompute
 
 if TYPE_CHECKING:
     from .memory_plan import MemoryPlan
 
 PEERS = 2  # devices in the last two remedies
+SHARES = (0.5, 0.6, 0.7, 0.8)  # of the activations, which checkpoints leave: the first that can be had
 
 
 @dataclass(frozen=True)
@@ -118,71 +120,28 @@ def _sixteen_bits(plan: MemoryPlan) -> Remedy | None:
     return Remedy("16-bit floats", 'precision="bfloat16"', plan.again(precision="bfloat16").peak, cost)
 
 
-# --- estimated from the plan -----------------------------------------------------------------------------------------
-
-
 def _checkpointing(plan: MemoryPlan) -> Remedy | None:
-    segments, kept = checkpoints(plan)
-    if len(segments) < 2:
+    for share in SHARES:
+        try:
+            segments = plan.checkpoints(share)
+            break
+        except ArgumentError:  # a larger share may do
+            continue
+    else:
         return None
-    peak = plan.peak - plan.activations + kept
-    if peak >= plan.peak:
+    lighter = plan.again(model=recompute(plan.network, segments))
+    if lighter.peak >= plan.peak:
         return None
-    names = ", ".join(segment[-1] for segment in segments[:4]) + (" ..." if len(segments) > 4 else "")
+    count = f"{len(segments)} {'part' if len(segments) == 1 else 'parts'}"
     return Remedy(
         "activation checkpointing",
-        f"keep only what {len(segments)} nodes say ({names}) and compute the rest again",
-        peak,
-        "one more forward pass: about a third more time",
-        exact=False,
+        f"sl.rewrite.recompute(model, plan.checkpoints({share})): {count} computed again, the first from {segments[0][0]} on",
+        lighter.peak,
+        "the same updates; up to one more forward pass: about a third more time",
     )
 
 
-def checkpoints(plan: MemoryPlan) -> tuple[list[list[str]], int]:
-    """Segments of the graph to compute again in backward, by their nodes' names, and the bytes then kept at most.
-
-    Segments end at `cut_points`. The most kept are all segments' last values and what is inside the largest segment; of all
-    greedy partitions, that with the least. Returns no segments where the graph cannot be cut.
-    """
-    rows = {row.node: row.kept for row in plan.nodes}
-
-    def kept_in(node: fx.Node) -> int:
-        return sum(size for name, size in rows.items() if name == node.name or name.startswith(f"{node.name}/"))
-
-    calls = [node for node in plan.network.graph.nodes if node.op == "call_module"]
-    costs = {node: kept_in(node) for node in calls}
-    ends = set(cut_points(plan.network))
-    if not ends or not plan.activations:
-        return [], plan.activations
-    partitions = [_partition(calls, costs, ends, plan.activations / count) for count in range(2, 33)]
-    best = min(partitions, key=lambda parts: _kept_by(parts, costs))
-    return [[node.name for node in part] for part in best], _kept_by(best, costs)
-
-
-def cut_points(network: Network) -> list[fx.Node]:
-    """The calls after which nothing but their own value is needed any more: where the graph can be cut in two."""
-    order = list(network.graph.nodes)
-    place = {node: number for number, node in enumerate(order)}
-    reach, found = -1, []
-    for number, node in enumerate(order):
-        if node.op == "call_module" and reach <= number and any(user.op != "output" for user in node.users):
-            found.append(node)
-        reach = max([reach, *(place[user] for user in node.users)])
-    return found
-
-
-def _partition(calls: list[fx.Node], costs: dict[fx.Node, int], ends: set[fx.Node], most: float) -> list[list[fx.Node]]:
-    """Segments that end at a cut as soon as they keep `most`."""
-    parts: list[list[fx.Node]] = [[]]
-    for node in calls:
-        parts[-1].append(node)
-        if node in ends and sum(costs[member] for member in parts[-1]) >= most:
-            parts.append([])
-    return [part for part in parts if part]
-
-
-def _kept_by(parts: list[list[fx.Node]], costs: dict[fx.Node, int]) -> int:
-    return sum(costs[part[-1]] for part in parts[:-1]) + max(sum(costs[node] for node in part) for part in parts)
+# --- estimated from the plan -----------------------------------------------------------------------------------------
 
 
 def _data_parallel(plan: MemoryPlan) -> Remedy | None:

@@ -15,7 +15,7 @@ from ..graph.network import Network
 from ..losses import Loss
 from ..metrics import Metric
 from ..optimizers import Optimizer
-from ..rewrite import output_nodes, pool_before_activation
+from ..rewrite import in_place, output_nodes, pool_before_activation
 from .batches import Batch
 from .compiled import Goal
 from .numerics import Numerics
@@ -34,7 +34,7 @@ class Step:
         self, network: Network, goals: Sequence[Goal], optimizer: Optimizer | None = None, precision: str = "float32"
     ):
         self._network, self.optimizer = network, optimizer
-        self._cheaper: Network | None = None
+        self._networks: dict[bool, Network] = {}
         self.numerics = Numerics(precision)
         self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
@@ -63,17 +63,20 @@ class Step:
             self.optimizer.finalize()
 
     def _in_training(self) -> Network:
-        """The network on its own weights, in the order of layers that trains fastest where float32 is computed on a CPU."""
+        """The network on its own weights as it trains fastest: the order of layers counts where a CPU computes float32."""
         weight = next(self._network.parameters())
-        if self.numerics.precision != "float32" or weight.dtype != torch.float32 or weight.device.type != "cpu":
-            return self._network
-        if self._cheaper is None:
-            self._cheaper = pool_before_activation(self._network)
-        return self._cheaper
+        in_float32 = self.numerics.precision == "float32" and weight.dtype == torch.float32
+        return self._faster(in_float32 and weight.device.type == "cpu")
+
+    def _faster(self, reordered: bool) -> Network:
+        if reordered not in self._networks:
+            network = pool_before_activation(self._network) if reordered else self._network
+            self._networks[reordered] = in_place(network)
+        return self._networks[reordered]
 
     def evaluate(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch; it and the metrics are counted."""
-        return self._loss(batch, self._network)
+        return self._loss(batch, self._faster(reordered=False))
 
     def _loss(self, batch: Batch, network: Network) -> torch.Tensor:
         if batch.targets is None:
