@@ -294,7 +294,7 @@ def test_what_is_computed_again_gives_the_same_training(seed):
         assert draws == trained[0][2]
         assert all(torch.equal(tensor, trained[0][1][name]) for name, tensor in state.items())
         assert np.array_equal(answers, trained[0][3])
-    assert trained[0][2] == [9, 9, 9]  # each layer that draws has drawn once in each of nine steps
+    assert trained[0][2] == [0 if seed is None else 9] * 3  # who draws by a seed has drawn once in each of nine steps
 
 
 def test_inside_a_segment_nothing_is_kept():

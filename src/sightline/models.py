@@ -157,6 +157,10 @@ class Model(Network):
         )
         everyone = in_order([*as_callbacks(callbacks), history, bar])
         take = self._deciding(step, batches.steps, epochs, say if verbose else silent)
+        if verbose:
+            from .measure.shortage import foreseeing
+
+            take = foreseeing(take, self, step.numerics.known, say)
         training = Training(self, step, batches, everyone, take)
         for callback in everyone:
             callback.set_model(self)

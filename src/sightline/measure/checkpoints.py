@@ -46,6 +46,8 @@ def segments(plan: MemoryPlan, most: int) -> list[Segment]:
 
     Of all choices the one with the least to compute. Raises ArgumentError where none keeps so little.
     """
+    if plan.activations <= most:
+        return []
     pieces = _pieces(plan)
     found = [_cheapest(pieces, most - bound, bound) for bound in _bounds(pieces) if bound < most]
     best = min((each for each in found if each is not None), key=lambda each: each[0], default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class Fitting:
         parts: list[Any] = [self.plan]
         if self.limit is not None:
             parts.append(f"{self._verdict()} of {bytes_text(self.limit)}.")
-        return Group(*parts, *([_table(self.remedies)] if self.remedies else []))
+        return Group(*parts, *([remedies_table(self.remedies)] if self.remedies else []))
 
     def _verdict(self) -> str:
         if self.largest is None:
@@ -107,7 +108,7 @@ def _free_for(plan: MemoryPlan) -> int:
     return room + plan.library + plan.parameters
 
 
-def _table(remedies: tuple[Remedy, ...]) -> Any:
+def remedies_table(remedies: Sequence[Remedy]) -> Any:
     from rich import box
     from rich.table import Table
 

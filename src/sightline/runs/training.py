@@ -12,10 +12,12 @@ import torch
 from ..console import duration, is_terminal
 from ..data.images import Images
 from ..files import write_text
+from ..measure.shortage import shortage
 from ..models import Model
 from ..plots import draw_curves
 from ..structures import Dataset
 from ..tasks import Task
+from ..training.numerics import Numerics
 from ..training.progress import EpochProgress
 from .around import callbacks_of, why_ended
 from .assembly import assembled, opened
@@ -89,6 +91,9 @@ def _fit(
     weights = f", weights {settings.weights}" if settings.weights is not None else ""
     log(f"Model {settings.model}: {model.count_params():,} parameters{weights}, images {images['train'].spec.shape}")
     assembly = assembled(model, task, dataset, images, settings, log, begun=has_begun(folder))
+    missing = shortage(assembly.model, settings.batch_size, Numerics(settings.precision).known)
+    if missing is not None:
+        log(str(missing))
     completing = CompleteCache(images, settings.thread_count, log)
     callbacks = [*callbacks_of(settings, task, folder, log, model), completing]
     began = time.monotonic()

@@ -55,6 +55,11 @@ class Numerics:
         self.precision = precision
         self._scale, self._good = 2.0**16, 0  # Micikevicius et al., 2018, section 3.2
 
+    @property
+    def known(self) -> str:
+        """The precision, or float32, which takes the most memory, where it is to be found out."""
+        return "float32" if self.precision == AUTO else self.precision
+
     def forward(self, network: nn.Module) -> AbstractContextManager[Any]:
         """Around a network's forward pass."""
         if self.precision == "float32":
