@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sightline import kernels
@@ -57,6 +57,7 @@ def compared(x, weight, bias, strides=(1, 1), around=(0, 0), dilation=(1, 1)):
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_gradients_by_windows(count, channels, filters, kernel, strides, around, dilation, with_bias):
+    assume(kernel != (1, 1) or max(strides) == 1)  # torch's own kernel, which `layers.convolution` keeps away from
     size = [d * (k - 1) + 1 + 5 for k, d in zip(kernel, dilation, strict=True)]
     x, weight = draw(count, channels, *size), draw(filters, channels, *kernel, seed=1)
     bias = draw(filters, seed=2) if with_bias else None
@@ -99,7 +100,7 @@ def test_each_way_is_taken_where_it_pays(monkeypatch):
     taken.clear()
     x = draw(1, 64, 30, 30).to(memory_format=torch.channels_last).requires_grad_()
     kernels.convolution(x, draw(64, 64, 3, 3).requires_grad_(), None, (1, 1), (1, 1), (1, 1), 1).sum().backward()
-    assert taken == [False]
+    assert taken == []  # torch's own, without a detour through Python
 
 
 @pytest.mark.parametrize("with_bias", [True, False])

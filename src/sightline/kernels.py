@@ -106,7 +106,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _by_windows(weight: torch.Tensor) -> bool:
-    return weight[0].numel() <= FEW_INPUTS
+    return weight.shape[2:] != (1, 1) and weight[0].numel() <= FEW_INPUTS
 
 
 def _products(x: torch.Tensor, weight: torch.Tensor, geometry: tuple[Pair, Pair, Pair]) -> int:

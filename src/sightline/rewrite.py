@@ -32,7 +32,7 @@ from .layers import (
     ReLU,
     SeparableConv2D,
 )
-from .layers.overwriting import OverwritingActivation, OverwritingAdd
+from .layers.overwriting import OverwritingActivation, OverwritingAdd, OverwritingReLU
 
 
 def output_nodes(network: Network) -> list[fx.Node]:
@@ -291,12 +291,13 @@ def _overwriting(node: fx.Node, layers: Mapping[str, nn.Module]) -> nn.Module | 
     layer, source = layers[node.meta["layer"]], node.args[0] if node.args else None
     if _is_watched(layer):
         return None
-    is_relu = type(layer) is ReLU and layer.max_value is None and layer.threshold == layer.negative_slope == 0
-    if is_relu or (type(layer) is Activation and layer.activation in ("relu", "relu6")):
-        return OverwritingActivation(getattr(layer, "activation", "relu")) if _is_fresh(source, layers) else None
+    if type(layer) is Activation and layer.activation in ("relu", "relu6"):
+        return OverwritingActivation.of(layer) if _is_fresh(source, layers) else None
+    if type(layer) is ReLU and layer.max_value is None and layer.threshold == layer.negative_slope == 0:
+        return OverwritingReLU.of(layer) if _is_fresh(source, layers) else None
     if type(layer) is Add and len(source) == 2 and source[0] is not source[1]:  # type: ignore[arg-type, index]
         positions = (i for i in (0, 1) if _is_fresh(source[i], layers))  # type: ignore[index]
-        return next((OverwritingAdd(i) for i in positions), None)
+        return next((OverwritingAdd.of(layer, position=i) for i in positions), None)
     return None
 
 

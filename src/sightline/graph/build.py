@@ -11,7 +11,7 @@ import keyword
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -186,6 +186,13 @@ class Layers(nn.Module):
     def named(self) -> dict[str, nn.Module]:
         """The layers by their names in this model."""
         return {name: self._modules[attribute] for name, attribute in self._attributes.items()}  # type: ignore[misc]
+
+    def changed(self, layers: Mapping[str, nn.Module]) -> Layers:
+        """The same with other layers under these names."""
+        result = object.__new__(Layers)
+        others = {self._attributes[name]: layer for name, layer in layers.items()}
+        result.__dict__.update(self.__dict__, _modules={**self._modules, **others})
+        return result
 
     def __len__(self) -> int:
         return len(self._attributes)

@@ -163,8 +163,7 @@ class Network(Weighted, fx.GraphModule):
         """The same graph with other layers under these names, sharing all the rest with this network."""
         result = object.__new__(type(self))  # a class of its own, which has the forward
         result.__dict__.update(self.__dict__)
-        layers = Layers({**self.layers.named(), **changed})
-        result.__dict__["_modules"] = {**self._modules, "layers": layers}
+        result.__dict__["_modules"] = {**self._modules, "layers": self.layers.changed(changed)}
         return result
 
     # --- being called ------------------------------------------------------------------------------------------

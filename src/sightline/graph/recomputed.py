@@ -45,15 +45,14 @@ class _State:
             for layer in network.modules()
             for name in getattr(layer, "counters", ())
         ]
-        self._buffers = [(buffer, buffer._version, buffer.clone()) for buffer in network.buffers()]
+        self._buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
 
     def restore(self) -> None:
         for layer, name, count in self._counts:
             setattr(layer, name, count)
         with torch.no_grad():
-            for buffer, version, value in self._buffers:
-                if buffer._version != version:
-                    buffer.copy_(value)
+            for buffer, value in self._buffers:
+                buffer.copy_(value)
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def call_on(device: str, layer: nn.Module, args: Any, kwargs: Any) -> Any:
 @contextlib.contextmanager
 def in_mode(module: nn.Module, training: bool | None) -> Iterator[None]:
     """Run `module` in training or inference mode; afterwards each part's own mode is as it was. None changes nothing."""
-    if training is None:
+    if training is None or not (training or any(part.training for part in module.modules())):
         yield
         return
     modes = [(part, part.training) for part in module.modules()]

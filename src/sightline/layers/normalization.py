@@ -102,14 +102,13 @@ class BatchNormalization(_Scaled):
             return torch.batch_norm(
                 x, self.weight, self.bias, self.running_mean, self.running_var, False, 0.0, self.epsilon, True
             )
-        # With momentum 1 torch's own kernel hands back the batch's statistics: no second pass over x.
-        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        y = torch.batch_norm(x, self.weight, self.bias, mean, variance, True, 1.0, self.epsilon, True)
-        count = x.numel() // x.shape[1]
-        with torch.no_grad():
-            biased = variance * ((count - 1) / count) if count > 1 else torch.zeros_like(variance)
-            self.running_mean.lerp_(mean, 1 - self.momentum)
-            self.running_var.lerp_(biased, 1 - self.momentum)
+        # torch's kernel moves the mean, and would move the variance by the unbiased one: that it adds to nothing instead
+        count, share = x.numel() // x.shape[1], 1 - self.momentum
+        added = torch.zeros_like(self.running_var)
+        y = torch.batch_norm(x, self.weight, self.bias, self.running_mean, added, True, share, self.epsilon, True)
+        self.running_var.mul_(self.momentum)
+        if count > 1:
+            self.running_var.add_(added, alpha=(count - 1) / count)
         return y
 
 
