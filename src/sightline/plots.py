@@ -75,6 +75,28 @@ def draw_learning_rates(
     _write(figure, path)
 
 
+def draw_invariance(curves: Sequence[Any], title: str, path: Path) -> None:
+    """Agreement, and accuracy where it is known, against the strength of each change; a line marks the strength of none."""
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = _figure(3.6 * columns, 2.6 * rows + 0.3)
+    for i, curve in enumerate(curves):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.axvline(curve.neutral, color=TRAINING, alpha=0.4, linewidth=1)
+        axes.plot(curve.strengths, curve.agreement, color=VALIDATION, marker="o", markersize=3, label="agreement")
+        if curve.accuracy is not None:
+            axes.plot(curve.strengths, curve.accuracy, color=MARK, marker="o", markersize=3, label="accuracy")
+        axes.set_title(curve.change, loc="left", fontsize=10)
+        axes.set_xlabel(curve.unit, fontsize=8)
+        axes.set_ylim(-0.03, 1.03)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    _write(figure, path)
+
+
 def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 

@@ -1,19 +1,25 @@
 """What can be said of a network before it runs: its table, its cost, and how much of the image it sees."""
 
 from .advice import advice
+from .changes import CHANGES, Change
 from .cost import Cost, NodeCost, cost
 from .effective_field import EffectiveField, effective_receptive_field
 from .fitting import largest_batch
 from .full_summary import FullSummary, full_summary
+from .invariance import Curve, Invariance, invariance
 from .memory_plan import MemoryPlan, memory
 from .receptive_field import AxisField, ReceptiveField, ReceptiveFields, receptive_field
 from .summary import Summary, summarize
 
 __all__ = [
+    "CHANGES",
     "AxisField",
+    "Change",
     "Cost",
+    "Curve",
     "EffectiveField",
     "FullSummary",
+    "Invariance",
     "MemoryPlan",
     "NodeCost",
     "ReceptiveField",
@@ -23,6 +29,7 @@ __all__ = [
     "cost",
     "effective_receptive_field",
     "full_summary",
+    "invariance",
     "largest_batch",
     "memory",
     "receptive_field",

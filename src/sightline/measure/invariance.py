@@ -1,0 +1,217 @@
+"""How an answer holds when the picture changes and what it shows does not; for maps, whether the answer moves along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..console import as_plain_text
+from ..errors import ArgumentError, ShapeError, choose, whole_number
+from ..graph.network import Network
+from ..graph.symbolic import inference
+from ..layout import to_channels_first
+from ..metrics import wilson_interval
+from ..plots import draw_invariance
+from ..rewrite import in_place
+from ..training.step import answer
+from .changes import CHANGES, Change, Range, moved
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One change: for each strength the share of answers that stay as they are without it, and the share that is right.
+
+    `accuracy` is None where there are no labels. For maps both are shares of the places that the change leaves in sight.
+    """
+
+    change: str
+    unit: str
+    neutral: float
+    strengths: tuple[float, ...]
+    agreement: tuple[float, ...]
+    accuracy: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """The curves of `n` images, by their change's name."""
+
+    n: int
+    curves: Mapping[str, Curve] = field(repr=False)
+    maps: bool = False
+
+    def __getitem__(self, change: str) -> Curve:
+        return self.curves[choose("change", change, self.curves)]
+
+    def draw(self, path: str | Path) -> Path:
+        """A picture (PNG) of all curves; returns its path."""
+        draw_invariance(list(self.curves.values()), self._title(), Path(path))
+        return Path(path)
+
+    def _title(self) -> str:
+        return f"{'Equivariance' if self.maps else 'Invariance'}, n = {self.n}"
+
+    def __rich__(self) -> Table:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=self._title(), title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+        table.add_column("Change")
+        table.add_column("Strength", justify="right")
+        table.add_column("Agreement", justify="right")
+        right = any(curve.accuracy for curve in self.curves.values())
+        if right:
+            table.add_column("Accuracy", justify="right")
+        for curve in self.curves.values():
+            for i, strength in enumerate(curve.strengths):
+                name = f"{curve.change}, {curve.unit}" if i == 0 else ""
+                row = [name, f"{strength:g}", self._share(curve.agreement[i])]
+                table.add_row(*row, *([self._share(curve.accuracy[i])] if curve.accuracy else []))
+            table.add_section()
+        return table
+
+    def _share(self, share: float) -> str:
+        if self.maps:  # the places of a picture are no independent draws
+            return f"{share:.3f}"
+        low, high = wilson_interval(share, self.n)
+        return f"{share:.3f} ({low:.3f} to {high:.3f})"
+
+    def __str__(self) -> str:
+        return as_plain_text(self)
+
+
+def invariance(
+    model: Network,
+    images: Any,
+    labels: Any = None,
+    *,
+    changes: Sequence[str] | Mapping[str, Sequence[float]] | None = None,
+    batch_size: int = 32,
+) -> Invariance:
+    """How the answers of a classifier hold under changes of its images; of a segmentation, how they follow them.
+
+    `images`: an array (N, H, W, C) or tensor (N, C, H, W) as the network takes it. `labels`: class numbers (N,), or one-hot
+    rows; for maps (N, H, W) or (N, H, W, classes). `changes`: names of `measure.CHANGES` (all by default), or
+    strengths by name. An answer is the class with the highest value, or for one value whether it is above 1/2. Moved pictures
+    are compared with the answer moved alike, where what comes in from outside does not count; a map smaller than the
+    image moves by the same share, rounded to its places.
+
+    Raises ArgumentError for unknown changes and networks that do not map one image to one answer, ShapeError for images or labels of
+    another shape.
+    """
+    chosen = _chosen(changes)
+    x = _as_images(model, images)
+    limits = float(x.min()), float(x.max())
+    true = None if labels is None else _as_classes(labels, len(x))
+    batch_size = whole_number(batch_size, "batch_size")
+    with inference(model):
+        network = in_place(model)
+        plain = _answers(network, x, batch_size)
+        if true is not None and true.shape != plain.shape:
+            raise ShapeError(
+                "The labels are of another shape than the answers", expected=f"classes of shape {tuple(plain.shape)}",
+                received=f"{tuple(true.shape)}",
+            )  # fmt: skip
+        curves = {
+            name: _curve(name, change, strengths, network, x, plain, true, limits, batch_size)
+            for name, (change, strengths) in chosen.items()
+            if not (name == "colour" and x.shape[1] != 3)
+        }
+    return Invariance(len(x), curves, plain.ndim > 1)
+
+
+def _curve(
+    name: str,
+    change: Change,
+    strengths: tuple[float, ...],
+    network: Network,
+    x: torch.Tensor,
+    plain: torch.Tensor,
+    true: torch.Tensor | None,
+    limits: Range,
+    batch_size: int,
+) -> Curve:
+    agreement, accuracy = [], []
+    for strength in strengths:
+        said = _answers(network, change(x, strength, limits), batch_size)
+        agreement.append(_share(said, plain, change, strength))
+        if true is not None:
+            accuracy.append(_share(said, true, change, strength))
+    right = tuple(accuracy) if true is not None else None
+    return Curve(name, change.unit, change.neutral, strengths, tuple(agreement), right)
+
+
+def _share(said: torch.Tensor, should: torch.Tensor, change: Change, strength: float) -> float:
+    """The share of answers that are what they should be; maps are compared where the change has moved them to."""
+    if said.ndim == 1 or change.moves is None or strength == change.neutral:
+        return float((said == should).double().mean())
+    maps = should[:, None].float()
+    matrix = change.matrix(strength, maps)
+    followed = moved(maps, matrix, "nearest", "nearest")[:, 0].round().to(said.dtype)
+    inside = moved(torch.ones_like(maps), matrix, "bilinear", "constant")[:, 0] > 0.99
+    return float((said == followed)[inside].double().mean()) if inside.any() else float("nan")
+
+
+def _answers(network: Network, x: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Class numbers (N,), or (N, H, W) of maps."""
+    found = []
+    for part in _batches(x, batch_size):
+        said = answer(network, [part])
+        if not isinstance(said, torch.Tensor) or said.ndim not in (2, 4):
+            raise ArgumentError(
+                f"{network.name} does not answer with classes", expected="one output: classes, or a map of classes"
+            )
+        said = said.float().cpu()
+        found.append(said.argmax(1) if said.shape[1] > 1 else (said[:, 0] > 0.5).long())
+    return torch.cat(found)
+
+
+def _batches(x: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    yield from x.split(size)
+
+
+def _chosen(changes: Any) -> dict[str, tuple[Change, tuple[float, ...]]]:
+    names = CHANGES if changes is None else [changes] if isinstance(changes, str) else changes
+    found = {}
+    for name in names:
+        change = CHANGES[choose("change", name, CHANGES)]
+        strengths = changes[name] if isinstance(changes, Mapping) else change.strengths
+        try:
+            found[name] = (change, tuple(float(strength) for strength in strengths))
+        except (TypeError, ValueError):
+            raise ArgumentError(f"The strengths of {name} are a list of numbers", received=repr(strengths)) from None
+    return found
+
+
+def _as_images(model: Network, images: Any) -> torch.Tensor:
+    shapes = [value.inner_shape for value in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise ArgumentError(f"{model.name} does not take one image, so none can be changed")
+    if isinstance(images, torch.Tensor):
+        x = images.detach().cpu()
+    else:
+        array = np.asarray(images)
+        x = to_channels_first(torch.from_numpy(array)) if array.ndim == 4 else torch.empty(0)
+    if x.ndim != 4 or not len(x) or tuple(x.shape[1:]) != tuple(shapes[0]):
+        received = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
+        expected = f"an array {(None, *model.inputs[0].shape[1:])}"
+        raise ShapeError(f"These are no images of {model.name}", expected=expected, received=str(received))
+    return x.float()
+
+
+def _as_classes(labels: Any, count: int) -> torch.Tensor:
+    found = torch.as_tensor(np.asarray(labels))
+    if found.is_floating_point() or (found.ndim in (2, 4) and found.shape[-1] > 1):
+        found = found.argmax(-1) if found.ndim in (2, 4) and found.shape[-1] > 1 else found.round().long()
+    found = found.squeeze(-1) if found.ndim in (2, 4) else found
+    if len(found) != count:
+        raise ShapeError("There are not as many labels as images", expected=str(count), received=str(len(found)))
+    return found.long()
