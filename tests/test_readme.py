@@ -56,62 +56,75 @@ def test_python(folder, capsys):
     assert scope["kernel"].shape == (3, 3, 1, 16)
 
 
+def page(name):
+    return (Path(__file__).parent.parent / "docs" / f"{name}.md").read_text()
+
+
+def run_listings(name, **scope):
+    """The Python of a page in order, in one scope; returns how many listings there were."""
+    listings = re.findall(r"```python\n(.*?)```", page(name), flags=re.DOTALL)
+    for number, listing in enumerate(listings):
+        exec(compile(listing, f"docs/{name}.md listing {number}", "exec"), scope)
+    return len(listings)
+
+
 def test_python_of_the_page_on_data(folder, capsys):
-    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
-    listings = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(listings) == 1
-    exec(compile(listings[0], "docs/data.md", "exec"), {})
+    assert run_listings("data") == 1
     assert "detect yolo {'train': 40, 'validation': 10}" in capsys.readouterr().out
     assert (folder / "sheet.png").is_file()
     assert sl.data.read(folder / "as-coco").counts("train") == sl.data.read(folder / "scenes").counts("train")
 
 
 def test_the_page_on_data_names_every_format_and_preset():
-    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
     for word in (*FORMATS, *PRESETS["classify"], *RESIZES):
-        assert f"{word}" in page, word
+        assert f"{word}" in page("data"), word
 
 
 def test_python_of_the_page_on_networks(folder, capsys):
-    page = (Path(__file__).parent.parent / "docs" / "networks.md").read_text()
-    scope = {}
-    for number, listing in enumerate(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)):
-        exec(compile(listing, f"docs/networks.md listing {number}", "exec"), scope)
-    assert number == 2
+    assert run_listings("networks") == 3
     assert "(None, 2, 2, 512) (None, 8, 8, 128)" in capsys.readouterr().out
     for name in sl.list_models():
-        assert f"`{name}`" in page
+        assert f"`{name}`" in page("networks")
+
+
+def test_python_of_the_page_on_memory(folder, capsys):
+    assert run_listings("memory") == 2
+    assert "activation checkpointing: sl.rewrite.recompute(model, plan.checkpoints(" in capsys.readouterr().out
+
+
+def test_python_of_the_page_on_measures(folder, capsys):
+    assert run_listings("measure") == 6
+    printed = capsys.readouterr().out
+    for words in (
+        "18 pixels, stride 4, the first centred on (9, 9)",
+        "(0, 8, 18, 26)",
+        "larger than the field",
+        "2230272",
+    ):
+        assert words in printed
+    assert (folder / "invariance.png").is_file()
 
 
 def test_python_of_the_page_on_training(folder, capsys):
-    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
-    scope = {}
-    for number, listing in enumerate(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)):
-        exec(compile(listing, f"docs/training.md listing {number}", "exec"), scope)
-    assert number == 2
+    assert run_listings("training") == 3
     assert "Learning rate 0.0" in capsys.readouterr().out
     assert (folder / "rates.png").is_file()
 
 
 def test_the_page_on_training_names_every_callback_and_schedule():
-    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
     for name in [*SCHEDULES, *(name for name in sl.callbacks.__all__ if name[0].isupper() and name != "Callback")]:
-        assert f"`{name}" in page, name
+        assert f"`{name}" in page("training"), name
 
 
 def test_python_of_the_page_on_keras(capsys):
-    page = (Path(__file__).parent.parent / "docs" / "keras.md").read_text()
-    listings = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(listings) == 1
-    exec(compile(listings[0], "docs/keras.md", "exec"), {"sl": sl})
+    assert run_listings("keras", sl=sl) == 1
     assert "'kernel_constraint'" in capsys.readouterr().out
 
 
 def test_the_page_on_keras_names_every_layer():
-    page = (Path(__file__).parent.parent / "docs" / "keras.md").read_text()
     for name in sl.layers.FILE_LAYERS:
         kind = getattr(sl.layers, name, None)
-        assert kind is None or name == "InputLayer" or name in page, name
+        assert kind is None or name == "InputLayer" or name in page("keras"), name
 
 
 def test_commands(folder, monkeypatch, capsys):

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ShapeError
+from ..graph import nested
 from ..graph.symbolic import PROBE_BATCH, inference
 from ..layout import Shape, person_shape
 from .tracing import Untraceable, first_line, scope
@@ -39,7 +40,7 @@ class DryRun(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         args = self.fetch_args_kwargs_from_env(n)
-        before = [(tensor, tensor._version) for tensor in tensors_in(args)]
+        before = [(tensor, tensor._version) for tensor in nested.each(torch.Tensor, args)]
         try:
             result = super().run_node(n)
         except Untraceable:
@@ -50,7 +51,7 @@ class DryRun(fx.Interpreter):
             changed = {_storage(tensor) for tensor, version in before if tensor._version != version}
             changed |= {_storage(before[0][0])} if before and self._says_in_place(n) else set()
             self.changes += [(n, storage) for storage in changed]
-            for storage in {_storage(tensor) for tensor in tensors_in(result)}:
+            for storage in {_storage(tensor) for tensor in nested.each(torch.Tensor, result)}:
                 self.at_storage[storage].append(n)
             self.results[n] = result
         return result
@@ -144,17 +145,6 @@ def answer_of(module: nn.Module, shapes: Sequence[Shape]) -> Any:
         given = ", ".join(str((None, *person_shape(shape))) for shape in shapes)
         kind = type(module).__name__
         raise ShapeError(f"{kind} cannot take an input of shape {given}: {first_line(error)}") from error
-
-
-def tensors_in(structure: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in nested lists, tuples and dicts."""
-    if isinstance(structure, torch.Tensor):
-        yield structure
-    elif isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from tensors_in(item)
-    elif isinstance(structure, dict):
-        yield from tensors_in(list(structure.values()))
 
 
 def _with_tensors(function: Any, structure: Any) -> Any:

@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from ..errors import ShapeError, SightlineError
 from ..layout import Shape, person_shape
+from . import nested
 
 # A batch of two: one would make BatchNormalization on a 1x1 feature map fail in torch, and tells batch from unit axes.
 PROBE_BATCH = 2
@@ -72,25 +73,12 @@ class Value:
 
 def map_values(function: Callable[[Value], Any], structure: Any) -> Any:
     """Apply `function` to every `Value` in nested lists, tuples and dicts; all else stays."""
-    if isinstance(structure, Value):
-        return function(structure)
-    if isinstance(structure, (list, tuple)):
-        return type(structure)(map_values(function, item) for item in structure)
-    if isinstance(structure, dict):
-        return {key: map_values(function, item) for key, item in structure.items()}
-    return structure
+    return nested.mapped(Value, function, structure)
 
 
 def values_in(structure: Any) -> Iterator[Value]:
     """Every `Value` in nested lists, tuples and dicts, in order."""
-    if isinstance(structure, Value):
-        yield structure
-    elif isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from values_in(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from values_in(item)
+    return nested.each(Value, structure)
 
 
 def describe_layer(layer: nn.Module) -> str:

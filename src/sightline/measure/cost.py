@@ -13,10 +13,11 @@ from torch import nn
 
 from .. import layers
 from ..errors import choose
+from ..graph import nested
 from ..graph.network import Network
 from ..graph.symbolic import call_on, inference, shape_mode
 from ..layout import Shape
-from .steps import Step, Steps, map_ports, steps_of
+from .steps import Port, Step, Steps, steps_of
 from .summary import parameter_counts
 from .units import bytes_text, count_text
 
@@ -148,8 +149,10 @@ def _counted(step: Step, layer: nn.Module) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with shape_mode(getattr(layer, "foreign", False)) as device, inference(layer), _attention_in_parts():
-        args, kwargs = map_ports(
-            lambda port: torch.empty((1, *port.shape), dtype=port.dtype, device=device), [step.args, step.kwargs or {}]
+        args, kwargs = nested.mapped(
+            Port,
+            lambda port: torch.empty((1, *port.shape), dtype=port.dtype, device=device),
+            [step.args, step.kwargs or {}],
         )
         with FlopCounterMode(display=False) as counter:
             call_on(device, layer, args, kwargs)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..graph import nested
 
 Workspace = Callable[[Any, Sequence[Any], Any], list[int]]
 
@@ -113,7 +115,7 @@ class LiveStorages(NothingInPlace):
             args = (*args[:3], None, None, *args[5:])  # the fake one would divide by a count of 0 for moving statistics
         result = func(*args, **(kwargs or {}))
         node = self._read(args)
-        for tensor in tensors_in(result):
+        for tensor in nested.each(torch.Tensor, result):
             self._number(tensor, node)
         blocks = [size for size in self._workspace(func, args, result) if size]
         numbers = range(self._count + 1, self._count + 1 + len(blocks))
@@ -127,7 +129,9 @@ class LiveStorages(NothingInPlace):
     def _read(self, args: Sequence[Any]) -> str:
         """Write down what is read, and say by which node."""
         node = self._where()
-        self.stream.reads.setdefault(node, set()).update(self._number(tensor, node) for tensor in tensors_in(args))
+        self.stream.reads.setdefault(node, set()).update(
+            self._number(tensor, node) for tensor in nested.each(torch.Tensor, args)
+        )
         return node
 
     def hold(self, tensors: Sequence[torch.Tensor], kind: str) -> None:
@@ -156,15 +160,3 @@ class LiveStorages(NothingInPlace):
     def _write(self, number: int, size: int, node: str) -> None:
         if not self._over:
             self.stream.events.append(Event(number, size, node, self.phase))
-
-
-def tensors_in(structure: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in nested lists, tuples and dicts."""
-    if isinstance(structure, torch.Tensor):
-        yield structure
-    elif isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from tensors_in(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from tensors_in(item)

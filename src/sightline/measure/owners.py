@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..graph import nested
 from ..graph.build import layer_of
 from ..graph.network import Network
-from .live_storages import tensors_in
 
 KEY = "sightline node"  # in the metadata of an autograd node: the node of the graph that made it
 
@@ -61,7 +61,7 @@ class Owners:
         name = self._running.pop()
         if isinstance(layer, Network):
             self._frames.pop()
-        waiting: list[Any] = [tensor.grad_fn for tensor in tensors_in(outputs)]
+        waiting: list[Any] = [tensor.grad_fn for tensor in nested.each(torch.Tensor, outputs)]
         while waiting:
             node = waiting.pop()
             if node is not None and KEY not in node.metadata:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import SightlineError
+from ..graph import nested
 from ..graph.build import layer_of, map_nodes
 from ..graph.network import Network
 from ..layout import Shape
@@ -33,7 +34,7 @@ class Step:
 
     @property
     def inputs(self) -> list[Port]:
-        return list(ports_in([self.args, self.kwargs]))
+        return list(nested.each(Port, [self.args, self.kwargs]))
 
     @property
     def shape(self) -> Shape:
@@ -87,7 +88,7 @@ def steps_of(network: Network) -> Steps:
     steps += [port.step for port in inputs]
     result = _visit(network, inputs, "", steps, ports)
     names = {id(port): name for name, port in ports.items()}  # the nested network's before its last layer's
-    return Steps(tuple(steps), ports, {names[id(port)]: port for port in ports_in(result)})
+    return Steps(tuple(steps), ports, {names[id(port)]: port for port in nested.each(Port, result)})
 
 
 def _visit(network: Network, inputs: Sequence[Port], prefix: str, steps: list[Step], ports: dict[str, Port]) -> Any:
@@ -101,7 +102,7 @@ def _visit(network: Network, inputs: Sequence[Port], prefix: str, steps: list[St
         if node.op == "placeholder":
             at[node] = next(waiting)
         elif isinstance(layer, Network):
-            at[node] = _visit(layer, list(ports_in([args, kwargs])), f"{name}/", steps, ports)
+            at[node] = _visit(layer, list(nested.each(Port, [args, kwargs])), f"{name}/", steps, ports)
         elif layer is not None:
             results = results_of(node)
             shapes = tuple(tuple(meta.get("shape", ())) for meta in results)
@@ -124,26 +125,3 @@ def results_of(node: fx.Node) -> list[dict[str, Any]]:
         return [node.meta]
     read: dict[Any, dict[str, Any]] = {user.args[1]: user.meta for user in node.users}
     return [read.get(item, {}) for item in range(max(read, default=-1) + 1)]
-
-
-def ports_in(structure: Any) -> Iterator[Port]:
-    """Every port in nested lists, tuples and dicts, in order."""
-    if isinstance(structure, Port):
-        yield structure
-    elif isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from ports_in(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from ports_in(item)
-
-
-def map_ports(function: Callable[[Port], Any], structure: Any) -> Any:
-    """Apply `function` to every port in nested lists, tuples and dicts; all else stays."""
-    if isinstance(structure, Port):
-        return function(structure)
-    if isinstance(structure, (list, tuple)):
-        return type(structure)(map_ports(function, item) for item in structure)
-    if isinstance(structure, dict):
-        return {key: map_ports(function, item) for key, item in structure.items()}
-    return structure
