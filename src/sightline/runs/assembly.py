@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,12 +24,16 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Opening:
-    """What a run begins with: its task, its data as they were read, and its network on its device."""
+    """What a run begins with: its task, its data as they were read, and its network on its device.
+
+    `slow` are the weights of the backbone that are trained, at its own rate.
+    """
 
     task: Task
     dataset: Dataset
     spec: ImageSpec
     model: Model
+    slow: list[torch.Tensor] = field(default_factory=list)
 
 
 def opened(settings: Settings, weights: str | None, dataset: Dataset | None = None) -> Opening:
@@ -44,9 +48,8 @@ def opened(settings: Settings, weights: str | None, dataset: Dataset | None = No
     spec = networks.image_spec(settings, source)
     torch.manual_seed(settings.seed)
     model = networks.build_network(source, spec, dataset.classes, settings.dropout).to(device)
-    if transfers(settings):
-        transfer.freeze(model, settings.model, settings.unfreeze)
-    return Opening(task, dataset, spec, model)
+    slow = transfer.freeze(model, settings.model, settings.unfreeze) if transfers(settings) else []
+    return Opening(task, dataset, spec, model, slow)
 
 
 def transfers(settings: Settings) -> bool:
@@ -64,8 +67,7 @@ class Assembly:
 
 
 def assembled(
-    model: Model,
-    task: Task,
+    opening: Opening,
     dataset: Dataset,
     images: dict[str, Images],
     settings: Settings,
@@ -75,36 +77,55 @@ def assembled(
 ) -> Assembly:
     """Compile the model as the settings say, and join it to its images; with a frozen backbone its head, to their features.
 
-    With `unfreeze` the head is trained first, unless the run has `begun` with the rest.
+    `dataset` is the opening's once it has its splits. With `unfreeze` the head is trained first, unless the run has `begun`
+    with the rest.
     """
+    model, task = opening.model, opening.task
     classes, mixed = len(dataset.classes), images["train"].augmentation.mixes_labels
     shares = classes if mixed or settings.label_smoothing else None
     model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
     compiled = partial(_compile, task=task, settings=settings, classes=classes, shares=shares is not None)
-    if not transfers(settings):
-        return _on_images(model, images, settings, shares, compiled)
-    slow = transfer.freeze(model, settings.model, settings.unfreeze)
-    if settings.unfreeze is None or not begun:
-        below, head = transfer.split_head(model, settings.model)
-        splits = [split for split in ("train", "validation") if split in images]
-        features: dict[str, transfer.Features] = {
-            split: transfer.features_of(
-                below, images[split].unchanged(), settings.batch_size, settings.thread_count, shares, split
-            )
-            for split in splits
-        }
-        steps = -(-len(features["train"].values) // settings.batch_size)
-        if settings.unfreeze is None:
-            compiled(model, steps=steps)
-            compiled(head, steps=steps)
-            return Assembly(head, _as_arguments(features, settings), steps)
+    if settings.freeze is not None and settings.unfreeze is None:
+        return _on_features(*_features(model, images, settings, shares), model, settings, compiled)
+    if settings.unfreeze is not None and not begun:
+        head, features = _features(model, images, settings, shares)
         alone = replace(settings, epochs=transfer.HEAD_EPOCHS, warmup=0.0)  # its rate falls along its own epochs
-        compiled(head, steps=steps, settings=alone)
+        compiled(head, steps=_steps(features, settings), settings=alone)
         logs = transfer.train_head_first(head, features, task, settings)
         say(f"Head trained on features of the frozen backbone: {as_text(logs)}")
     assembly = _on_images(model, images, settings, shares, compiled)
-    model.optimizer.scale_learning_rate(settings.backbone_lr, slow)
+    if opening.slow:
+        model.optimizer.scale_learning_rate(settings.backbone_lr, opening.slow)
     return assembly
+
+
+def _features(
+    model: Model, images: dict[str, Images], settings: Settings, shares: int | None
+) -> tuple[Model, dict[str, transfer.Features]]:
+    """The head, and what the frozen backbone makes of the images it is trained and validated on."""
+    below, head = transfer.split_head(model, settings.model)
+    splits = [split for split in ("train", "validation") if split in images]
+    size, workers = settings.batch_size, settings.thread_count
+    return head, {
+        split: transfer.features_of(below, images[split].unchanged(), size, workers, shares, split) for split in splits
+    }
+
+
+def _steps(features: dict[str, transfer.Features], settings: Settings) -> int:
+    return -(-len(features["train"].values) // settings.batch_size)
+
+
+def _on_features(
+    head: Model,
+    features: dict[str, transfer.Features],
+    model: Model,
+    settings: Settings,
+    compiled: Callable[..., None],
+) -> Assembly:
+    steps = _steps(features, settings)
+    compiled(model, steps=steps)  # which is what is saved
+    compiled(head, steps=steps)
+    return Assembly(head, _as_arguments(features, settings), steps)
 
 
 def _on_images(

@@ -32,7 +32,7 @@ def find_learning_rate(
     dataset, _ = prepare(opening.dataset, chosen, tell)
     images = open_images(dataset, opening.spec, chosen, tell)
     try:
-        assembly = assembled(opening.model, opening.task, dataset, images, chosen, tell)
+        assembly = assembled(opening, dataset, images, chosen, tell)
         given = {name: value for name, value in assembly.data.items() if name != "validation_data"}
         return lr_find(assembly.model, **given, start=start, end=end, steps=steps)
     finally:

@@ -180,7 +180,7 @@ def measure(
 ) -> Measures:
     """How good a model is on images, in inference mode."""
     with freed_memory_kept():
-        answers, targets = loop.answers_and_targets(model, ImageBatches(images, batch_size, workers))
+        answers, targets = loop.answers_and_targets(model, ImageBatches(images, batch_size, workers).epoch(0))
     return task.measure(split, answers.numpy(), targets.numpy(), classes)
 
 

@@ -13,14 +13,13 @@ from ..console import duration, is_terminal
 from ..data.images import Images
 from ..files import write_text
 from ..measure.shortage import shortage
-from ..models import Model
 from ..plots import draw_curves
 from ..structures import Dataset
 from ..tasks import Task
 from ..training.numerics import Numerics
 from ..training.progress import EpochProgress
 from .around import callbacks_of, why_ended
-from .assembly import assembled, opened
+from .assembly import Opening, assembled, opened
 from .folder import Log, RunFolder, describe_data, environment, read_results, write_json
 from .preparation import CompleteCache, open_images, prepare
 from .resuming import has_begun, recorded_dataset, resumed_settings, weights_to_begin_with
@@ -52,7 +51,7 @@ def train(
         folder = RunFolder(chosen.folder)
     known = recorded_dataset(folder) if resume is not None else None
     opening = opened(chosen, chosen.weights if resume is None else weights_to_begin_with(chosen, folder), known)
-    dataset, task, model = opening.dataset, opening.task, opening.model
+    dataset, task = opening.dataset, opening.task
     if resume is None:
         folder.require_free(chosen.exist_ok)
     log = Log(folder.log)
@@ -61,7 +60,7 @@ def train(
         dataset = _begin(folder, dataset, chosen, resolve_device(chosen.device), log)
     log.start()
     images = open_images(dataset, opening.spec, chosen, log)
-    _fit(model, task, dataset, images, chosen, folder, log)
+    _fit(opening, dataset, images, chosen, folder, log)
     run = Run(folder.path)
     _measure(run, task, images, chosen, log)
     log(f"Report {run.report()}")
@@ -80,22 +79,22 @@ def _begin(folder: RunFolder, dataset: Dataset, settings: Settings, device: torc
 
 
 def _fit(
-    model: Model,
-    task: Task,
+    opening: Opening,
     dataset: Dataset,
     images: dict[str, Images],
     settings: Settings,
     folder: RunFolder,
     log: Log,
 ) -> None:
+    model = opening.model
     weights = f", weights {settings.weights}" if settings.weights is not None else ""
     log(f"Model {settings.model}: {model.count_params():,} parameters{weights}, images {images['train'].spec.shape}")
-    assembly = assembled(model, task, dataset, images, settings, log, begun=has_begun(folder))
+    assembly = assembled(opening, dataset, images, settings, log, begun=has_begun(folder))
     missing = shortage(assembly.model, settings.batch_size, Numerics(settings.precision).known)
     if missing is not None:
         log(str(missing))
     completing = CompleteCache(images, settings.thread_count, log)
-    callbacks = [*callbacks_of(settings, task, folder, log, model), completing]
+    callbacks = [*callbacks_of(settings, opening.task, folder, log, model), completing]
     began = time.monotonic()
     try:
         with EpochProgress(settings.epochs, assembly.steps, bar=is_terminal(), tell=log) as bar:

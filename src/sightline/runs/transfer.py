@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx, nn
@@ -109,27 +108,13 @@ def features_of(
     cheaper = fold_batchnorm(below)
     with freed_memory_kept(), progress_bar("Features of") as bar:
         row = bar.add_task(what, total=len(images), note="")
-        watched = _Watched(batches, lambda size: bar.advance(row, size))
-        return Features(*loop.answers_and_targets(cheaper, watched))
 
+        def watched() -> Iterator[Batch]:
+            for batch in batches.epoch(0):
+                yield batch
+                bar.advance(row, batch.size)
 
-class _Watched:
-    """Batches that tell how many images each had."""
-
-    def __init__(self, batches: ImageBatches, tell: Callable[[int], Any]):
-        self._batches, self._tell = batches, tell
-        self.steps = batches.steps
-
-    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
-        for batch in self._batches.epoch(number, first):
-            yield batch
-            self._tell(batch.size)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._batches.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._batches.load_state_dict(state)
+        return Features(*loop.answers_and_targets(cheaper, watched()))
 
 
 def train_head_first(head: Model, features: dict[str, Features], task: Task, settings: Settings) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -11,7 +11,7 @@ from ..errors import ArgumentError, SightlineError
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from ..rewrite import in_place
-from .batches import Batches
+from .batches import Batch, Batches
 from .ports import flat
 from .state import State
 from .step import Step, answer
@@ -97,12 +97,12 @@ def predict(network: Network, batches: Batches) -> Any:
     return whole if isinstance(said, (list, tuple)) else whole[0]
 
 
-def answers_and_targets(network: Network, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a network with one output answers for one pass, in inference mode, and what it should have."""
+def answers_and_targets(network: Network, batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a network with one output answers, in inference mode, and what it should have."""
     answers, targets = [], []
     with inference(network):
         faster = in_place(network)
-        for batch in batches.epoch(0):
+        for batch in batches:
             answers.append(answer(faster, batch.inputs).cpu())
             targets += [target for target in batch.targets or () if target is not None]
     return torch.cat(answers), torch.cat(targets or [torch.empty(0)])
