@@ -9,6 +9,9 @@ Everywhere else, and whenever no gradient is asked for, these functions are `F.c
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -47,12 +50,28 @@ def dense(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> t
     return F.linear(x, weight, bias)
 
 
+# Whether fake tensors are taken for real ones: where a step is rehearsed, to see what it would take
+_rehearsed: ContextVar[bool] = ContextVar("_rehearsed", default=False)
+
+
+@contextmanager
+def rehearsed() -> Iterator[None]:
+    """A context in which tensors without values go the way that those with values would."""
+    token = _rehearsed.set(True)
+    try:
+        yield
+    finally:
+        _rehearsed.reset(token)
+
+
 def _is_trained_here(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and torch.is_grad_enabled()
         and weight.requires_grad
-        and type(x) in (torch.Tensor, torch.nn.Parameter)  # no fake tensor, which is asked for a shape or traced
+        and (
+            _rehearsed.get() or type(x) in (torch.Tensor, torch.nn.Parameter)
+        )  # a fake tensor is else asked for a shape, or traced
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and only_avx2()

@@ -10,7 +10,7 @@ import copy
 import gc
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,24 +133,11 @@ def _fake_tensors(network: Network, *, our_kernels: bool) -> Iterator[None]:
     """A context in which torch computes shapes only; with `our_kernels` those of training take such tensors for real ones."""
     from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
-    theirs = kernels._is_trained_here
-    real = {
-        (dtype, trains): torch.empty(0, dtype=dtype, requires_grad=trains)
-        for dtype in PRECISIONS.values()
-        for trains in (True, False)
-    }
-
-    def is_trained_here(x: torch.Tensor, weight: torch.Tensor) -> bool:
-        """What is said of real tensors of the same kind."""
-        alike = [real.get((tensor.dtype, tensor.requires_grad)) for tensor in (x, weight)]
-        return all(tensor is not None for tensor in alike) and theirs(*alike)  # type: ignore[arg-type]
-
-    if our_kernels:
-        kernels._is_trained_here = is_trained_here
     collects = gc.isenabled()
     gc.disable()  # with so many small objects it takes a tenth of the time; no tensor waits for it
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+        ours = kernels.rehearsed() if our_kernels else nullcontext()
+        with ours, FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except DynamicOutputShapeException as error:
@@ -159,7 +146,6 @@ def _fake_tensors(network: Network, *, our_kernels: bool) -> Iterator[None]:
             fix="Leave nonzero, unique and masks as indices out of forward and loss",
         ) from error
     finally:
-        kernels._is_trained_here = theirs
         if collects:
             gc.enable()
 
