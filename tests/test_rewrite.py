@@ -7,7 +7,7 @@ import torch
 import sightline as sl
 from sightline import layers
 from sightline.graph.build import layer_of
-from sightline.rewrite import fold_batchnorm, in_place, pool_before_activation, recompute, remove_head
+from sightline.rewrite import cut_points, fold_batchnorm, in_place, pool_before_activation, recompute, remove_head
 
 
 def order(network):
@@ -337,3 +337,116 @@ def test_a_head_is_what_begins_behind_the_last_feature_map():
     x = sl.Input((8, 8, 3))
     with pytest.raises(sl.SightlineError, match="no head to remove"):
         remove_head(sl.Model(x, layers.Conv2D(4, 3)(x)))
+
+
+def test_what_is_computed_again_is_in_the_mode_of_the_first_time():
+    model = drawing(7)
+    x = torch.rand(4, 3, 16, 16)
+    gradients = []
+    for network in (model, recompute(model, PARTS)):
+        for layer in model.layers:
+            for name in getattr(layer, "counters", ()):
+                setattr(layer, name, 0)
+        network.eval()
+        network.zero_grad()
+        network(x, training=True).square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.requires_grad])
+    assert all(map(torch.equal, *gradients))
+
+
+def test_backward_may_come_twice():
+    model = drawing(7)
+    x = torch.rand(2, 3, 16, 16)
+    found = []
+    for network in (model, recompute(model, PARTS)):
+        network.eval()
+        network.zero_grad()
+        said = network(x)
+        said[:, 0].sum().backward(retain_graph=True)
+        said[:, 1].sum().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.requires_grad])
+    assert all(map(torch.equal, *found))
+
+
+class Halves(layers.Layer):
+    def forward(self, x):
+        return x[:, :2], x[:, 2:]
+
+
+def test_a_layer_of_several_outputs_is_no_place_to_cut_and_its_values_may_be_taken():
+    inputs = sl.Input((8, 8, 3))
+    one, other = Halves(name="halves")(layers.Conv2D(4, 3, name="first")(inputs))
+    one = layers.Conv2D(2, 1, activation="relu", name="third")(layers.Conv2D(4, 1, name="second")(one))
+    model = sl.Model(inputs, layers.Concatenate(name="joined")([one, other]))
+    assert [node.name for node in cut_points(model)] == ["first"]
+    network = recompute(model, [["second", "third"]])
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(network(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("segments", "match"),
+    [
+        ([[]], "lists of names"),
+        (["two"], "lists of names"),
+        ([["two", "two_bn"], ["two_bn", "two_act"]], "in one segment, once"),
+        ([["two", "two"]], "in one segment, once"),
+        ([["two_bn", "two"]], "in the order of the graph"),
+        ([["tow"]], 'Did you mean "two"'),
+    ],
+)
+def test_segments_that_are_none_are_refused(segments, match):
+    with pytest.raises(sl.SightlineError, match=match):
+        recompute(drawing(1), segments)
+
+
+def test_a_recomputed_model_is_saved_as_it_is(tmp_path):
+    network = recompute(drawing(1), PARTS)
+    again = sl.load(network.save(tmp_path / "it.sightline"))
+    x = np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32)
+    assert np.array_equal(again.predict(x), network.predict(x))
+    assert [type(layer).__name__ for layer in again.layers].count("Recomputed") == 3
+
+
+def test_a_head_stands_behind_the_last_feature_map_not_the_first():
+    x = sl.Input((8, 8, 3))
+    z = layers.Conv2D(6, 3)(layers.Dense(5)(layers.Conv2D(4, 3)(x)))
+    model = sl.Model(x, layers.Dense(3)(layers.Dropout(0.1)(layers.GlobalAveragePooling2D(keepdims=True)(z))))
+    assert remove_head(model).output_shape == (None, 4, 4, 6)
+
+
+def test_a_sum_by_keyword_is_left():
+    x = sl.Input((8, 8, 3))
+    model = sl.Model(x, layers.Add()(inputs=[layers.Conv2D(3, 1)(x), x]))
+    assert in_place(model) is model
+    assert model.predict(np.zeros((1, 8, 8, 3), np.float32)).shape == (1, 8, 8, 3)
+
+
+def test_a_normalization_may_be_called_in_both_modes_at_once():
+    norm = layers.BatchNormalization()
+    x = torch.randn(4, 3, 5, 5, requires_grad=True)
+    norm(x)
+    (norm(x, training=False) + norm(x, training=True)).pow(3).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_what_a_callback_changes_counts_from_the_next_epoch_on():
+    model = sl.Sequential(
+        [
+            sl.Input((8, 8, 3)),
+            layers.Conv2D(4, 3),
+            layers.Activation("relu", name="act"),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    model.compile(sl.optimizers.SGD(0.0), "mse", precision="float32")
+    x, y = np.random.default_rng(0).random((4, 8, 8, 3), dtype=np.float32), np.zeros((4, 2), np.float32)
+
+    class Switch(sl.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            model.get_layer("act").activation = ("relu", "tanh")[epoch]
+
+    losses = model.fit(x, y, epochs=2, verbose=0, callbacks=[Switch()]).history["loss"]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(model.evaluate(x, y, verbose=0))

@@ -21,6 +21,7 @@ from .errors import ArgumentError, ModelFileError, SightlineError, whole_number
 from .graph import io
 from .graph.build import linear_chain
 from .graph.network import Network
+from .graph.recomputed import Recomputed
 from .graph.symbolic import Value
 from .keras_only import missing, own
 from .layers import FILE_LAYERS, Input, InputLayer, Layer
@@ -429,7 +430,7 @@ def load_model(
     """
     refuse_beyond(load_model, unknown)
     path = Path(filepath)
-    networks: dict[str, type[Network]] = {"Model": Model, "Sequential": Sequential}
+    networks: dict[str, type[Network]] = {"Model": Model, "Sequential": Sequential, "Recomputed": Recomputed}
     if path.suffix.lower() != SUFFIX:
         from . import keras_files
 

@@ -14,7 +14,7 @@ from .errors import ArgumentError, SightlineError, choose
 from .graph.build import call_layer, layer_of, map_nodes, replay
 from .graph.network import Network, public_class
 from .graph.recomputed import Recomputed
-from .graph.symbolic import FIRST_CALL, Value
+from .graph.symbolic import FIRST_CALL, Value, values_in
 from .layers import (
     Activation,
     Add,
@@ -32,6 +32,7 @@ from .layers import (
     ReLU,
     SeparableConv2D,
 )
+from .layers.base import Layer, is_ours
 from .layers.overwriting import OverwritingActivation, OverwritingAdd, OverwritingReLU
 
 
@@ -86,18 +87,23 @@ def remove_head(model: Network) -> Any:
     Of the kind of `model`, on its own inputs and weights. Raises SightlineError where no such layer follows one feature map.
     """
     last: fx.Node | None = None
-    for node in cut_points(model):
-        if type(layer_of(model, node)) in HEADS and last is not None:
-            return public_class(model).from_values(model.inputs, model.values[last.name], model.name)
-        last = node if len(node.meta.get("shape", ())) == 3 else last
-    if last is not None and any(type(layer_of(model, node)) in HEADS for node in output_nodes(model)):
-        return public_class(model).from_values(model.inputs, model.values[last.name], model.name)
+    found: fx.Node | None = None  # what stands before the last head so far
+    pooled = False
+    for node in [*cut_points(model), *output_nodes(model)]:
+        is_map = len(node.meta.get("shape", ())) == 3
+        pooled = isinstance(layer_of(model, node), GLOBAL) or (pooled and max(node.meta["shape"][1:], default=1) == 1)
+        if is_map and not pooled:
+            last = node
+        elif isinstance(layer_of(model, node), (Dense, Flatten, *GLOBAL)):
+            found = last
+    if found is not None:
+        return public_class(model).from_values(model.inputs, model.values[found.name], model.name)
     raise SightlineError(
         f"{model.name} has no head to remove: no global pooling, Flatten or Dense layer behind one feature map"
     )
 
 
-HEADS = (Dense, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D)
+GLOBAL = (GlobalAveragePooling2D, GlobalMaxPooling2D)
 
 
 def cut_points(network: Network) -> list[fx.Node]:
@@ -106,7 +112,8 @@ def cut_points(network: Network) -> list[fx.Node]:
     place = {node: number for number, node in enumerate(order)}
     reach, found = -1, []
     for number, node in enumerate(order):
-        if node.op == "call_module" and reach <= number and any(user.op != "output" for user in node.users):
+        one_value = node.op == "call_module" and "shape" in node.meta
+        if one_value and reach <= number and any(user.op != "output" for user in node.users):
             found.append(node)
         reach = max([reach, *(place[user] for user in node.users)])
     return found
@@ -119,42 +126,53 @@ def recompute(network: Network, segments: Sequence[Sequence[str]]) -> Any:
     `MemoryPlan.checkpoints` chooses them. Answers and gradients are those of the network, whose weights are shared; forward is
     computed once more in these places. Raises ArgumentError for a segment that the rest looks into.
     """
-    segment_of = {name: tuple(segment) for segment in segments for name in segment}
-    parts = {tuple(segment): _recomputed(network, segment) for segment in segments}
-    made: dict[str, Any] = {}
+    parts = {tuple(segment): _recomputed(network, segment) for segment in _checked(network, segments)}
+    segment_of = {name: segment for segment in parts for name in segment}
+    taken: dict[tuple[str, ...], Value] = {}
 
     def substitute(node: fx.Node, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         segment = segment_of.get(node.name)
         if segment is None:
-            made[node.name] = call_layer(node, layer, args, kwargs)
-        elif node.name == segment[-1]:
-            before, part = parts[segment]
-            made[node.name] = part(made[before])
-        else:
-            made[node.name] = None
-        return made[node.name]
+            return call_layer(node, layer, args, kwargs)
+        if node.name == segment[0]:
+            taken[segment] = next(values_in([args, kwargs]))
+        return parts[segment](taken[segment]) if node.name == segment[-1] else None
 
     inputs = [Value(value.call, value.inner_shape, value.dtype) for value in network.inputs]
-    placeholders = (node.name for node in network.graph.nodes if node.op == "placeholder")
-    made |= dict(zip(placeholders, inputs, strict=True))
     return public_class(network).from_values(inputs, replay(network, inputs, substitute), network.name)
 
 
-def _recomputed(network: Network, segment: Sequence[str]) -> tuple[str, Recomputed]:
-    """The name of the one value that a segment takes, and the segment as a network."""
+def _checked(network: Network, segments: Any) -> list[Sequence[str]]:
+    """Segments as lists of names of calls, in the graph's order, each name once; raises ArgumentError otherwise."""
+    order = [node.name for node in network.graph.nodes if node.op == "call_module"]
+    received = repr(segments)
+    if any(isinstance(segment, str) for segment in segments) or not all(segments):
+        raise ArgumentError(
+            "Segments are lists of names of nodes", expected='[["conv", "relu"], ...]', received=received
+        )
+    names = [choose("node", name, order) for segment in segments for name in segment]
+    if len(set(names)) < len(names):
+        raise ArgumentError("A node is in one segment, once", received=received)
+    for segment in segments:
+        if [order.index(name) for name in segment] != sorted(order.index(name) for name in segment):
+            raise ArgumentError("A segment names its nodes in the order of the graph", received=received)
+    return list(segments)
+
+
+def _recomputed(network: Network, segment: Sequence[str]) -> Recomputed:
+    """The segment as a network on the one value that it takes."""
     nodes = {node.name: node for node in network.graph.nodes}
-    inside = [nodes[choose("node", name, nodes)] for name in segment]
+    inside = [nodes[name] for name in segment]
     taken = {source.name for node in inside for source in node.all_input_nodes if source not in inside}
     read = {node.name for node in inside[:-1] if any(user not in inside for user in node.users)}
-    if len(taken) != 1 or read:
+    if len(taken) != 1 or read or "shape" not in inside[-1].meta:
         raise ArgumentError(
             "A segment takes one value, and gives one to the rest",
             received=f"{segment[0]} to {segment[-1]}, which takes {', '.join(sorted(taken))}"
             + (f" and of which {', '.join(sorted(read))} is read too" if read else ""),
             fix="Let a plan choose them: sl.measure.memory(model, batch_size).checkpoints(0.5)",
         )
-    (before,) = taken
-    return before, Recomputed(network.values[before], network.values[segment[-1]], f"again_{segment[0]}")
+    return Recomputed(network.values[taken.pop()], network.values[segment[-1]], f"again_{segment[0]}")
 
 
 def fold_batchnorm(network: Network) -> Network:
@@ -232,7 +250,7 @@ def pool_before_activation(network: Network) -> Network:
     else's code, the network itself is returned.
     """
     moved = {node.args[0]: node for node in network.graph.nodes if _pools_a_relu(network, node)}
-    if not moved or any(getattr(layer, "foreign", False) for layer in network.modules()):
+    if not moved or any(isinstance(part, Layer) and not is_ours(part) for part in network.modules()):
         return network
     poolings = set(moved.values())
 
@@ -249,10 +267,11 @@ def pool_before_activation(network: Network) -> Network:
 def _pools_a_relu(network: Network, node: fx.Node) -> bool:
     """Whether a node is a max pooling, and the only reader of a convolution that ends in a ReLU."""
     source = node.args[0] if node.args else None
-    if not isinstance(source, fx.Node) or type(layer_of(network, node)) is not MaxPooling2D or len(source.users) > 1:
+    pooling = layer_of(network, node)
+    if not isinstance(source, fx.Node) or type(pooling) is not MaxPooling2D or len(source.users) > 1:
         return False
     layer = layer_of(network, source)
-    return type(layer) is Conv2D and layer.activation == "relu" and not layer._forward_hooks
+    return type(layer) is Conv2D and layer.activation == "relu" and not _is_watched(layer) and not _is_watched(pooling)
 
 
 def _without_activation(layer: nn.Module) -> nn.Module:
@@ -269,6 +288,8 @@ def in_place(network: Network) -> Network:
     Answers and gradients are equal to the bit; the answers of the layers before are gone, so these must not have hooks.
     The layers are shared but for those ReLUs and sums; where there are none, the network itself is returned.
     """
+    if torch.nn.modules.module._has_any_global_hook():
+        return network
     layers = network.layers.named()
     calls = Counter(node.target for node in network.graph.nodes)
     changed: dict[str, nn.Module] = {}
@@ -295,8 +316,8 @@ def _overwriting(node: fx.Node, layers: Mapping[str, nn.Module]) -> nn.Module | 
         return OverwritingActivation.of(layer) if _is_fresh(source, layers) else None
     if type(layer) is ReLU and layer.max_value is None and layer.threshold == layer.negative_slope == 0:
         return OverwritingReLU.of(layer) if _is_fresh(source, layers) else None
-    if type(layer) is Add and len(source) == 2 and source[0] is not source[1]:  # type: ignore[arg-type, index]
-        positions = (i for i in (0, 1) if _is_fresh(source[i], layers))  # type: ignore[index]
+    if type(layer) is Add and isinstance(source, Sequence) and len(source) == 2 and source[0] is not source[1]:
+        positions = (i for i in (0, 1) if _is_fresh(source[i], layers))
         return next((OverwritingAdd.of(layer, position=i) for i in positions), None)
     return None
 
@@ -306,8 +327,9 @@ def _is_fresh(node: Any, layers: Mapping[str, nn.Module]) -> bool:
     if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.users) > 1:
         return False
     layer = layers[node.meta["layer"]]
-    computes = type(layer) in FOLDABLE and layer.activation is None
-    return (computes or type(layer) in (BatchNormalization, Add, Multiply, Concatenate)) and not _is_watched(layer)
+    computes = type(layer) is BatchNormalization or (type(layer) in FOLDABLE and layer.activation is None)
+    joins = type(layer) in (Add, Multiply, Concatenate) and len(node.all_input_nodes) > 1  # one alone it hands on
+    return (computes or joins) and not _is_watched(layer)
 
 
 def _is_watched(layer: nn.Module) -> bool:

@@ -100,6 +100,40 @@ def test_a_network_that_cannot_be_planned_trains_without_a_word(free, capsys):
     assert "Memory" not in capsys.readouterr().out
 
 
+def test_a_persons_own_layer_neither_ends_the_fit_nor_is_run_more_often(free, capsys):
+    class Counting(layers.Layer):
+        calls = 0
+
+        def forward(self, x):
+            assert x.shape[2] == 64
+            self.calls += 1
+            return x
+
+        def get_config(self):
+            raise NotImplementedError
+
+    seen = []
+    for size in (1, 2**40):
+        counting = Counting()
+        model = sl.Sequential([sl.Input((64, 64, 3)), layers.Conv2D(8, 3, padding="same"), counting, layers.Flatten()])
+        model.compile("adam", "mse")
+        free(size)
+        model.fit(np.zeros((2, 64, 64, 3), np.float32), np.zeros((2, 64 * 64 * 8), np.float32), verbose=2)
+        seen.append(counting.calls)
+        assert ("Memory:" in capsys.readouterr().out) == (size == 1)
+    assert seen[0] == seen[1]
+
+
+def test_with_two_inputs_nothing_before_they_meet_is_forgotten():
+    image, more = sl.Input((16, 16, 3)), sl.Input((2,))
+    x = image
+    for _ in range(4):
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x)))
+    model = sl.Model([image, more], layers.Dense(3)(layers.Concatenate()([layers.GlobalAveragePooling2D()(x), more])))
+    with pytest.raises(sl.SightlineError, match="keep so little"):
+        memory(model, 4).checkpoints(0.5)
+
+
 # --- activation checkpointing ------------------------------------------------------------------------------------------
 
 

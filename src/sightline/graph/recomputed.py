@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -33,33 +32,38 @@ class Recomputed(Network):
 
 def _contexts(network: Network) -> tuple[Any, Any]:
     """What surrounds the first computation and the second."""
-    return nullcontext(), _again(network, _State(network))
+    return nullcontext(), _Again(network)
 
 
 class _State:
-    """What changes when a network runs in training: how often its layers have drawn, and its buffers."""
+    """What may differ when a network runs again: the mode of each part, how often it has drawn, and its buffers."""
 
     def __init__(self, network: nn.Module):
-        self._counts = [
-            (layer, name, getattr(layer, name))
-            for layer in network.modules()
-            for name in getattr(layer, "counters", ())
+        self._attributes = [
+            (part, name, getattr(part, name))
+            for part in network.modules()
+            for name in ("training", *getattr(part, "counters", ()))
         ]
         self._buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
 
     def restore(self) -> None:
-        for layer, name, count in self._counts:
-            setattr(layer, name, count)
-        with torch.no_grad():
-            for buffer, value in self._buffers:
-                buffer.copy_(value)
+        for part, name, value in self._attributes:
+            setattr(part, name, value)
+        for buffer, value in self._buffers:
+            buffer.data.copy_(
+                value
+            )  # unseen by autograd, which may have saved it elsewhere: it is as it was afterwards
 
 
-@contextmanager
-def _again(network: nn.Module, before: _State) -> Iterator[None]:
-    now = _State(network)
-    before.restore()
-    try:
-        yield
-    finally:
-        now.restore()
+class _Again:
+    """A context in which a network is as it was when this was made; entered once for each backward."""
+
+    def __init__(self, network: nn.Module):
+        self._network, self._before = network, _State(network)
+
+    def __enter__(self) -> None:
+        self._now = _State(self._network)
+        self._before.restore()
+
+    def __exit__(self, *error: object) -> None:
+        self._now.restore()

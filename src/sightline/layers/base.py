@@ -11,6 +11,7 @@ from torch import nn
 from ..allocator import ask_for_huge_pages
 from ..configurable import Configurable
 from ..errors import ArgumentError, ShapeError, SightlineError, check_name
+from ..graph import nested
 from ..graph.symbolic import FIRST_CALL, building, call_on, first_call, in_mode, record, values_in
 from ..graph.weights import Variable, Weighted, parts_of
 from ..initializers import Given, checked, initialize
@@ -87,7 +88,7 @@ class Layer(Configurable, Weighted, nn.Module):
             return super().__call__(*args)  # most calls; what follows took a twentieth of MobileNetV2's time
         symbolic = list(values_in([args, kwargs]))
         if not self.built:
-            tensors = _tensors(args)
+            tensors = list(nested.each(torch.Tensor, args))
             self._require_tensors(args, symbolic or tensors)
             with building():
                 self.build(*([v.inner_shape for v in symbolic] or [tuple(t.shape[1:]) for t in tensors]))
@@ -98,6 +99,7 @@ class Layer(Configurable, Weighted, nn.Module):
                 return call_on("meta", self, args, kwargs)  # inside another layer whose shape is being found
         if symbolic:
             return record(self, args, kwargs, training)
+        self._require_tensors(args, list(nested.each(torch.Tensor, [args, kwargs])))
         with in_mode(self, training):
             return super().__call__(*args, **kwargs)
 
@@ -193,6 +195,11 @@ class Layer(Configurable, Weighted, nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
+def is_ours(layer: nn.Module) -> bool:
+    """Whether a layer's forward is this package's own: it may be asked for shapes as often as one likes."""
+    return type(layer).__module__.startswith(f"{__package__.split('.')[0]}.") and not getattr(layer, "foreign", False)
+
+
 def checked_shape(shape: Any, where: str) -> tuple[int, ...]:
     """A person's shape without the batch as a tuple of positive ints; raises ArgumentError otherwise."""
     if isinstance(shape, int) and not isinstance(shape, bool):
@@ -217,11 +224,3 @@ def pair(value: Any, what: str, *, least: int = 1) -> tuple[int, int]:
     if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
         raise ArgumentError(f"{what} is a whole number of at least {least}, or two of them", received=repr(value))
     return both[0], both[1]
-
-
-def _tensors(structure: Any) -> list[torch.Tensor]:
-    if isinstance(structure, torch.Tensor):
-        return [structure]
-    if isinstance(structure, (list, tuple)):
-        return [tensor for item in structure for tensor in _tensors(item)]
-    return []

@@ -106,9 +106,12 @@ class BatchNormalization(_Scaled):
         count, share = x.numel() // x.shape[1], 1 - self.momentum
         added = torch.zeros_like(self.running_var)
         y = torch.batch_norm(x, self.weight, self.bias, self.running_mean, added, True, share, self.epsilon, True)
-        self.running_var.mul_(self.momentum)
+        moving = (
+            self.running_var.data
+        )  # unseen by autograd, as the kernel moves the mean: other calls may have saved it
+        moving.mul_(self.momentum)
         if count > 1:
-            self.running_var.add_(added, alpha=(count - 1) / count)
+            moving.add_(added, alpha=(count - 1) / count)
         return y
 
 

@@ -27,6 +27,8 @@ class Change:
     unit: str
     strengths: tuple[float, ...]
     neutral: float
+    limits: tuple[float, float] = (-math.inf, math.inf)  # of a strength
+    whole: bool = False  # whether a strength is a whole number
     moves: Callable[[float, int, int], tuple[float, ...]] | None = None
     colors: Callable[[torch.Tensor, float, Range], torch.Tensor] | None = None
 
@@ -106,14 +108,15 @@ def _blurred(images: torch.Tensor, sigma: float, limits: Range) -> torch.Tensor:
     return images
 
 
+SHARES = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
 CHANGES = {
-    "translation right": Change("of the width", (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2), 0.0, moves=_right),
-    "translation down": Change("of the height", (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2), 0.0, moves=_down),
-    "rotation": Change("degrees", (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0), 0.0, moves=_turned),
-    "scale": Change("times", (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0), 1.0, moves=_scaled),
-    "skew": Change("degrees", (-30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0), 0.0, moves=_skewed),
-    "thickness": Change("pixels", (-2.0, -1.0, 0.0, 1.0, 2.0), 0.0, colors=_thicker),
-    "brightness": Change("times", (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.2), 1.0, colors=_brighter),
-    "colour": Change("times the saturation", (0.0, 0.5, 1.0, 1.5, 2.0), 1.0, colors=_saturated),
-    "blur": Change("pixels", (0.0, 0.5, 1.0, 2.0, 3.0), 0.0, colors=_blurred),
+    "translation right": Change("of the width", SHARES, 0.0, (-1.0, 1.0), moves=_right),
+    "translation down": Change("of the height", SHARES, 0.0, (-1.0, 1.0), moves=_down),
+    "rotation": Change("degrees", (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0), 0.0, (-360.0, 360.0), moves=_turned),
+    "scale": Change("times", (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0), 1.0, (0.01, 100.0), moves=_scaled),
+    "skew": Change("degrees", (-30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0), 0.0, (-85.0, 85.0), moves=_skewed),
+    "thickness": Change("pixels", (-2.0, -1.0, 0.0, 1.0, 2.0), 0.0, (-50.0, 50.0), True, colors=_thicker),
+    "brightness": Change("times", (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.2), 1.0, (0.0, 1000.0), colors=_brighter),
+    "colour": Change("times the saturation", (0.0, 0.5, 1.0, 1.5, 2.0), 1.0, (0.0, 1000.0), colors=_saturated),
+    "blur": Change("pixels", (0.0, 0.5, 1.0, 2.0, 3.0), 0.0, (0.0, 100.0), colors=_blurred),
 }

@@ -136,22 +136,24 @@ def _pieces(plan: MemoryPlan) -> list[_Piece]:
     calls = [node for node in network.graph.nodes if node.op == "call_module"]
     places = {node: number for number, node in enumerate(calls)}
     first = [node for node in network.graph.nodes if node.op == "placeholder"]
-    cuts = [*(first if len(first) == 1 else ()), *cut_points(network)]
+    start = first[0] if len(first) == 1 else None  # with several inputs what stands before the first cut stays
+    cuts = [start, *cut_points(network), None]
     kept = {row.node: row.kept for row in plan.nodes}
     prices = {row.name: row for row in cost(network).nodes}
     itemsize = 4 if plan.precision == "float32" else 2
     pieces = []
-    for before, last in pairwise([*cuts, None]):
+    for before, last in pairwise(cuts):
         begin = places[before] + 1 if before in places else 0
         nodes = calls[begin : places[last] + 1 if last is not None else None]
         if not nodes:
             continue
         held = sum(_of(node, kept) for node in nodes)
         macs = sum(_of(node, {name: row.macs for name, row in prices.items()}) for node in nodes)
-        taken = math.prod(before.meta.get("shape", (0,))) * itemsize * plan.batch_size
+        taken = math.prod(before.meta["shape"]) * itemsize * plan.batch_size if before is not None else 0
         computed = plan.batch_size * macs + PRODUCTS_A_BYTE * held
-        # What follows the last cut ends in several values, or in none that is read: it stays
-        pieces.append(_Piece(tuple(n.name for n in nodes), held, taken, computed if last is not None else math.inf))
+        # What follows the last cut stays as well
+        stays = before is None or last is None
+        pieces.append(_Piece(tuple(n.name for n in nodes), held, taken, math.inf if stays else computed))
     return pieces
 
 

@@ -110,20 +110,15 @@ def invariance(
     chosen = _chosen(changes)
     x = _as_images(model, images)
     limits = float(x.min()), float(x.max())
-    true = None if labels is None else _as_classes(labels, len(x))
     batch_size = whole_number(batch_size, "batch_size")
     with inference(model):
         network = in_place(model)
         plain = _answers(network, x, batch_size)
-        if true is not None and true.shape != plain.shape:
-            raise ShapeError(
-                "The labels are of another shape than the answers", expected=f"classes of shape {tuple(plain.shape)}",
-                received=f"{tuple(true.shape)}",
-            )  # fmt: skip
+        true = None if labels is None else _as_classes(labels, plain, model.outputs[0].inner_shape[0])
         curves = {
             name: _curve(name, change, strengths, network, x, plain, true, limits, batch_size)
             for name, (change, strengths) in chosen.items()
-            if not (name == "colour" and x.shape[1] != 3)
+            if changes is not None or name != "colour" or x.shape[1] == 3
         }
     return Invariance(len(x), curves, plain.ndim > 1)
 
@@ -183,15 +178,27 @@ def _chosen(changes: Any) -> dict[str, tuple[Change, tuple[float, ...]]]:
     found = {}
     for name in names:
         change = CHANGES[choose("change", name, CHANGES)]
-        strengths = changes[name] if isinstance(changes, Mapping) else change.strengths
+        given = changes[name] if isinstance(changes, Mapping) else change.strengths
+        low, high = change.limits
         try:
-            found[name] = (change, tuple(float(strength) for strength in strengths))
+            strengths = () if isinstance(given, str) else tuple(float(strength) for strength in given)
         except (TypeError, ValueError):
-            raise ArgumentError(f"The strengths of {name} are a list of numbers", received=repr(strengths)) from None
+            strengths = ()
+        fits = all(low <= each <= high and (each.is_integer() or not change.whole) for each in strengths)
+        if not strengths or not fits:
+            whole = "whole numbers" if change.whole else "numbers"
+            expected = f"a list of {whole} from {low:g} to {high:g} ({change.unit})"
+            raise ArgumentError(f"These are no strengths of {name}", expected=expected, received=repr(given))
+        found[name] = (change, strengths)
+    if not found:
+        raise ArgumentError("No changes are asked for", expected=", ".join(CHANGES), received=repr(changes))
     return found
 
 
 def _as_images(model: Network, images: Any) -> torch.Tensor:
+    if not isinstance(model, Network):
+        fix = "Wrap a module: sl.wrap(module, input_shape)"
+        raise ArgumentError("invariance takes a model", received=type(model).__name__, fix=fix)
     shapes = [value.inner_shape for value in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 3:
         raise ArgumentError(f"{model.name} does not take one image, so none can be changed")
@@ -204,14 +211,26 @@ def _as_images(model: Network, images: Any) -> torch.Tensor:
         received = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
         expected = f"an array {(None, *model.inputs[0].shape[1:])}"
         raise ShapeError(f"These are no images of {model.name}", expected=expected, received=str(received))
-    return x.float()
+    if not (x := x.float()).isfinite().all():
+        raise ArgumentError("The images hold values that are no numbers")
+    return x
 
 
-def _as_classes(labels: Any, count: int) -> torch.Tensor:
-    found = torch.as_tensor(np.asarray(labels))
-    if found.is_floating_point() or (found.ndim in (2, 4) and found.shape[-1] > 1):
-        found = found.argmax(-1) if found.ndim in (2, 4) and found.shape[-1] > 1 else found.round().long()
-    found = found.squeeze(-1) if found.ndim in (2, 4) else found
-    if len(found) != count:
-        raise ShapeError("There are not as many labels as images", expected=str(count), received=str(len(found)))
-    return found.long()
+def _as_classes(labels: Any, plain: torch.Tensor, classes: int) -> torch.Tensor:
+    """Labels as class numbers of the answers' shape."""
+    array = np.asarray(labels)
+    if array.ndim == plain.ndim + 1 and array.shape[-1] == classes > 1:
+        array = array.argmax(-1)
+    elif array.ndim == plain.ndim + 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.shape != tuple(plain.shape):
+        raise ShapeError(
+            "The labels are of another shape than the answers", received=str(np.asarray(labels).shape),
+            expected=f"class numbers of shape {tuple(plain.shape)}" + (f", or one-hot of {classes} classes" if classes > 1 else ""),
+        )  # fmt: skip
+    numbers = array.dtype.kind in "biuf" and bool(np.all(array == np.floor(array)))
+    if not numbers or array.min() < 0 or array.max() >= max(classes, 2):
+        raise ArgumentError(
+            "The labels are no class numbers", expected=f"whole numbers from 0 to {max(classes, 2) - 1}"
+        )
+    return torch.from_numpy(array.astype(np.int64))

@@ -18,7 +18,8 @@ from torch import fx, nn
 from ..errors import ArgumentError, SightlineError
 from ..graph.build import layer_of, replay
 from ..graph.network import Network
-from ..layers import Conv2D, Input, Layer
+from ..layers import Conv2D, Input, Layer, Torch
+from ..layers.base import is_ours
 from ..rewrite import cut_points, recompute
 
 if TYPE_CHECKING:
@@ -46,9 +47,16 @@ class Remedy:
 
 
 def remedies(plan: MemoryPlan) -> list[Remedy]:
-    """All that apply to this plan, in order."""
-    ways = [_smaller_batch, _larger_stride, _fewer_layers, _sixteen_bits]
-    ways += [_checkpointing, _data_parallel, _sharded] if plan.training else []
+    """All that apply to this plan, in order.
+
+    A network with layers of a person's own is not built anew: such a layer may count its calls, or not say how it was made.
+    """
+    own = any(
+        isinstance(part, Layer) and type(part) is not Torch and not is_ours(part) for part in plan.network.modules()
+    )
+    anew = [] if own else [_larger_stride, _fewer_layers]
+    ways = [_smaller_batch, *anew, _sixteen_bits]
+    ways += [*([] if own else [_checkpointing]), _data_parallel, _sharded] if plan.training else []
     return [remedy for way in ways if (remedy := way(plan)) is not None]
 
 

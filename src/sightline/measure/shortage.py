@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..training.batches import Batch
     from ..training.training import Take
+    from .remedies import Remedy
 
 OUTPUTS, WEIGHTS = 4, 6  # times: a step holds less than so many of all its outputs, and of all its weights
 FEW_PARTS = 8  # of a layer that someone else wrote, whose own outputs are then not counted
@@ -31,6 +32,7 @@ class Shortage:
 
     plan: MemoryPlan
     free: int
+    remedies: tuple[Remedy, ...] = ()
 
     def __rich__(self) -> Group:
         from rich.console import Group
@@ -41,7 +43,7 @@ class Shortage:
             f"{bytes_text(plan.beyond_network)} more than it holds now, and {plan.device} has {bytes_text(self.free)} free: "
             f"the system may end the training. The peak falls in {plan.peak_phase} of {plan.peak_node}."
         )
-        return Group(said, remedies_table(plan.remedies()))
+        return Group(said, *([remedies_table(self.remedies)] if self.remedies else []))
 
     def __str__(self) -> str:
         return as_plain_text(self)
@@ -61,7 +63,7 @@ def shortage(model: Network, batch_size: int, precision: str = "float32") -> Sho
         plan = memory(model, batch_size, precision=precision)
     except Exception:  # someone else's layer may do what no rehearsal can follow; that must not end the training
         return None
-    return Shortage(plan, free) if plan.beyond_network > free else None
+    return Shortage(plan, free, tuple(plan.remedies())) if plan.beyond_network > free else None
 
 
 def foreseeing(take: Take, model: Network, precision: str, tell: Callable[[Any], None]) -> Take:

@@ -95,6 +95,8 @@ class Step:
         return total
 
     def reset(self) -> None:
+        """Begin a pass: nothing is counted yet, and what a callback has changed in the network counts from here on."""
+        self._networks.clear()
         self._mean_loss.reset()
         for part in self._parts:
             part.reset()
