@@ -50,9 +50,8 @@ class _State:
         for part, name, value in self._attributes:
             setattr(part, name, value)
         for buffer, value in self._buffers:
-            buffer.data.copy_(
-                value
-            )  # unseen by autograd, which may have saved it elsewhere: it is as it was afterwards
+            # Unseen by autograd, which may have saved it elsewhere: it is as it was afterwards
+            buffer.data.copy_(value)
 
 
 class _Again:

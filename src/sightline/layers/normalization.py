@@ -106,9 +106,8 @@ class BatchNormalization(_Scaled):
         count, share = x.numel() // x.shape[1], 1 - self.momentum
         added = torch.zeros_like(self.running_var)
         y = torch.batch_norm(x, self.weight, self.bias, self.running_mean, added, True, share, self.epsilon, True)
-        moving = (
-            self.running_var.data
-        )  # unseen by autograd, as the kernel moves the mean: other calls may have saved it
+        # Unseen by autograd, as the kernel moves the mean: other calls may have saved it
+        moving = self.running_var.data
         moving.mul_(self.momentum)
         if count > 1:
             moving.add_(added, alpha=(count - 1) / count)

@@ -77,9 +77,8 @@ def _cheapest(pieces: list[_Piece], most: int, bound: int) -> tuple[float, list[
     """
     unit = max(most / UNITS, 1.0)
     costs = np.full((len(pieces) + 1, UNITS + 1), np.inf)
-    begins = np.zeros(
-        (len(pieces) + 1, UNITS + 1), dtype=int
-    )  # where the last step begins, below 0 for a piece that is kept
+    # Where the last step begins, below 0 for a piece that is kept
+    begins = np.zeros((len(pieces) + 1, UNITS + 1), dtype=int)
     costs[0, 0] = 0
     for end in range(1, len(pieces) + 1):
         steps = [(end - 1, pieces[end - 1].kept, 0.0, -end)]
@@ -139,7 +138,7 @@ def _pieces(plan: MemoryPlan) -> list[_Piece]:
     start = first[0] if len(first) == 1 else None  # with several inputs what stands before the first cut stays
     cuts = [start, *cut_points(network), None]
     kept = {row.node: row.kept for row in plan.nodes}
-    prices = {row.name: row for row in cost(network).nodes}
+    products = {row.name: row.macs for row in cost(network).nodes}
     itemsize = 4 if plan.precision == "float32" else 2
     pieces = []
     for before, last in pairwise(cuts):
@@ -148,7 +147,7 @@ def _pieces(plan: MemoryPlan) -> list[_Piece]:
         if not nodes:
             continue
         held = sum(_of(node, kept) for node in nodes)
-        macs = sum(_of(node, {name: row.macs for name, row in prices.items()}) for node in nodes)
+        macs = sum(_of(node, products) for node in nodes)
         taken = math.prod(before.meta["shape"]) * itemsize * plan.batch_size if before is not None else 0
         computed = plan.batch_size * macs + PRODUCTS_A_BYTE * held
         # What follows the last cut stays as well

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +158,7 @@ def _share(said: torch.Tensor, should: torch.Tensor, change: Change, strength: f
 def _answers(network: Network, x: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Class numbers (N,), or (N, H, W) of maps."""
     found = []
-    for part in _batches(x, batch_size):
+    for part in x.split(batch_size):
         said = answer(network, [part])
         if not isinstance(said, torch.Tensor) or said.ndim not in (2, 4):
             raise ArgumentError(
@@ -167,10 +167,6 @@ def _answers(network: Network, x: torch.Tensor, batch_size: int) -> torch.Tensor
         said = said.float().cpu()
         found.append(said.argmax(1) if said.shape[1] > 1 else (said[:, 0] > 0.5).long())
     return torch.cat(found)
-
-
-def _batches(x: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    yield from x.split(size)
 
 
 def _chosen(changes: Any) -> dict[str, tuple[Change, tuple[float, ...]]]:

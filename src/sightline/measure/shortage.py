@@ -61,9 +61,9 @@ def shortage(model: Network, batch_size: int, precision: str = "float32") -> Sho
         return None
     try:
         plan = memory(model, batch_size, precision=precision)
+        return Shortage(plan, free, tuple(plan.remedies())) if plan.beyond_network > free else None
     except Exception:  # someone else's layer may do what no rehearsal can follow; that must not end the training
         return None
-    return Shortage(plan, free, tuple(plan.remedies())) if plan.beyond_network > free else None
 
 
 def foreseeing(take: Take, model: Network, precision: str, tell: Callable[[Any], None]) -> Take:
