@@ -269,7 +269,7 @@ def test_freed_memory_is_kept_within_and_given_back_after():
         ]
 
     without, kept, large, left = run(False)
-    assert kept < 20 < without
+    assert kept < without / 50  # a block that lands elsewhere once is 256 of 102,800
     assert left < 20 * 2**20 // resource.getpagesize()  # of 200 MB
     huge = run(True)[2]
     if "[never]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text():
