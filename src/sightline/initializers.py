@@ -89,10 +89,20 @@ def truncated_normal_(tensor: torch.Tensor, mean: float, std: float, generator: 
     """Fill with normal draws, those beyond two standard deviations drawn again: ten times as fast as torch's own, by the inverse."""
     if tensor.is_meta:
         return tensor
-    values = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device).normal_(generator=generator)
-    while len(beyond := (values.abs() > 2).flatten().nonzero().flatten()):
-        values.view(-1)[beyond] = values.new_empty(len(beyond)).normal_(generator=generator)
-    return tensor.copy_(values.mul_(std).add_(mean))
+    fits = tensor.is_contiguous()  # the order in which draws fill a tensor is that of its memory
+    values = tensor.detach() if fits else torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    flat = values.normal_(generator=generator).view(-1)
+    while len(beyond := _beyond(flat, 2)):
+        flat[beyond] = flat.new_empty(len(beyond)).normal_(generator=generator)
+    values.mul_(std).add_(mean)
+    return tensor if fits else tensor.copy_(values)
+
+
+def _beyond(flat: torch.Tensor, limit: float) -> torch.Tensor:
+    """Where magnitudes are above `limit`; part by part, so that large weights are never there twice."""
+    starts = range(0, max(len(flat), 1), 2**22)
+    found = [(flat[start : start + 2**22].abs() > limit).nonzero().flatten() + start for start in starts]
+    return torch.cat(found)
 
 
 class TruncatedNormal(RandomNormal):

@@ -1,7 +1,8 @@
 """What an allocator holds beyond what it was asked for, found by playing a computation's takings and givings to a copy of it.
 
 `GlibcHeap` is malloc of glibc 2.36 as `fit` sets it (`allocator.freed_memory_kept`): blocks stay in one heap when they are
-freed, and an aligned block does not fit into the hole of an equal one. `CudaCache` is torch's caching allocator.
+freed, and an aligned block does not fit into the hole of an equal one. `AdaptedHeap` is the same left to itself, as `predict`
+has it. `CudaCache` is torch's caching allocator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import bisect
 
 import numpy as np
 
-from ..allocator import KEPT
+from ..allocator import ADAPTED, KEPT
 
 PAGE = 4096
 HEADER, LEAST = 16, 32  # of a chunk (malloc/malloc.c: CHUNK_HDR_SZ, MINSIZE)
@@ -44,6 +45,8 @@ class Allocator(abc.ABC):
 
 class GlibcHeap(Allocator):
     """malloc's main heap: best fit, neighbours joined, nothing given back; large blocks by mmap where the heap has no room."""
+
+    MAPPED_FROM = KEPT
 
     def __init__(self) -> None:
         self._free: list[tuple[int, int]] = []  # (size, start), sorted
@@ -96,7 +99,7 @@ class GlibcHeap(Allocator):
                 self._join(start + wanted, size - wanted)
             return start
         if self._end - self._top < wanted + LEAST:
-            if wanted >= KEPT:
+            if wanted >= self.MAPPED_FROM:
                 return None
             self._end = -(-(self._top + wanted + LEAST + TOP_PAD) // PAGE) * PAGE
         self._top += wanted
@@ -148,6 +151,22 @@ class GlibcHeap(Allocator):
         pages = self._touched[first:last]
         self._pages += len(pages) - int(np.count_nonzero(pages))
         pages[:] = True
+
+
+class AdaptedHeap(GlibcHeap):
+    """malloc by its own rules, where they end: blocks of 32 MB and more are mmapped, and what is free at the heap's end goes back
+    to the system from twice that on (malloc/malloc.c: free, systrim). So it is after `fit`; a process that only asks comes there.
+    """
+
+    MAPPED_FROM = ADAPTED
+
+    def give(self, key: object) -> None:
+        super().give(key)
+        if self._end - self._top >= 2 * ADAPTED:
+            self._end = -(-(self._top + LEAST + TOP_PAD) // PAGE) * PAGE
+            given = self._touched[self._end // PAGE :]
+            self._pages -= int(np.count_nonzero(given))
+            given[:] = False
 
 
 class CudaCache(Allocator):

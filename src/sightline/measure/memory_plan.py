@@ -9,12 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import optimizers
-from ..allocator import ADAPTED
 from ..console import as_plain_text
 from ..errors import ArgumentError, SightlineError, choose, whole_number
 from ..graph.network import Network
 from ..training.numerics import PRECISIONS
-from .allocators import Allocator, CudaCache, GlibcHeap
+from .allocators import AdaptedHeap, Allocator, CudaCache, GlibcHeap
 from .node_memory import At, NodeMemory, height, nodes_of
 from .rehearsal import rehearse_inference, rehearse_training
 from .units import bytes_text
@@ -260,28 +259,13 @@ def _held(stream: Stream, device: str, training: bool) -> int:
     """The most that the device's allocator holds for this stream; 0 where nothing is known of it."""
     if device == "cpu" and platform.libc_ver()[0] != "glibc":
         return 0
-    if device == "cpu" and not training:
-        return height(stream).bytes + min(2 * ADAPTED, _heap_of_answers(stream))
-    allocator: Allocator = CudaCache() if device == "cuda" else GlibcHeap()
+    allocator: Allocator = CudaCache() if device == "cuda" else GlibcHeap() if training else AdaptedHeap()
     _make_network(allocator, stream)
     allocator.peak = 0  # what making it took is over
     left: set[Any] = set()
     for step in range(STEPS):
         left = _play(allocator, stream, step, left)
     return allocator.peak
-
-
-def _heap_of_answers(stream: Stream) -> int:
-    """The most that blocks below mmap's threshold hold: outside `fit` glibc gives the top of its heap back from twice that on."""
-    sizes: dict[int, int] = {}
-    for event in stream.events:
-        sizes[event.storage] = max(sizes.get(event.storage, 0), event.bytes)
-    total = most = 0
-    for event in stream.events:
-        if sizes[event.storage] < ADAPTED and stream.kinds.get(event.storage) not in STATIC:
-            total += event.bytes
-            most = max(most, total)
-    return most
 
 
 def _make_network(allocator: Allocator, stream: Stream) -> None:

@@ -28,7 +28,7 @@ from ..training.compiled import Compiled, Goal
 from ..training.numerics import PRECISIONS, Numerics
 from ..training.ports import flat, ports_of
 from ..training.step import Step, answer
-from .live_storages import LiveStorages, NothingInPlace, Stream, Workspace
+from .live_storages import LiveStorages, NothingInPlace, Stream, Workspace, blank
 from .owners import Owners
 
 
@@ -54,8 +54,8 @@ def rehearse_training(
     Without `on_cpu` it is the step of another device, whose kernels and passes are torch's own. The phases are "forward", "backward" and "update". Raises SightlineError where the network or its loss depends on values.
     """
     compiled: Compiled | None = getattr(network, "_compiled", None)
-    with _fake_tensors(network, our_kernels=on_cpu):
-        theirs, our_optimizer = _stand_in_copy(network, optimizer)
+    with _fake_tensors(network, our_kernels=on_cpu) as mode:
+        theirs, our_optimizer = _stand_in_copy(mode, network, optimizer)
         if not our_optimizer.is_bound_to(theirs.parameters()):
             our_optimizer.bind(theirs.parameters())
         with NothingInPlace():
@@ -84,8 +84,8 @@ def rehearse_inference(network: Network, batch_size: int, precision: str, worksp
 
     The batch is a view of the data there, which is no part of this.
     """
-    with _fake_tensors(network, our_kernels=False):
-        theirs, _ = _stand_in_copy(network, None, PRECISIONS[precision])
+    with _fake_tensors(network, our_kernels=False) as mode:
+        theirs, _ = _stand_in_copy(mode, network, None, PRECISIONS[precision])
         faster = in_place(theirs)
         owners = Owners(faster)
         inputs = _inputs(theirs, batch_size)
@@ -129,7 +129,7 @@ class _Told(Numerics):
 
 
 @contextmanager
-def _fake_tensors(network: Network, *, our_kernels: bool) -> Iterator[None]:
+def _fake_tensors(network: Network, *, our_kernels: bool) -> Iterator[Any]:
     """A context in which torch computes shapes only; with `our_kernels` those of training take such tensors for real ones."""
     from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
@@ -137,9 +137,9 @@ def _fake_tensors(network: Network, *, our_kernels: bool) -> Iterator[None]:
     gc.disable()  # with so many small objects it takes a tenth of the time; no tensor waits for it
     try:
         ours = kernels.rehearsed() if our_kernels else nullcontext()
-        with ours, FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+        with ours, FakeTensorMode(allow_non_fake_inputs=True) as mode, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            yield mode
     except DynamicOutputShapeException as error:
         raise SightlineError(
             f"The memory of {network.name} cannot be known before it runs: the shape of a tensor follows from values ({error})",
@@ -151,7 +151,7 @@ def _fake_tensors(network: Network, *, our_kernels: bool) -> Iterator[None]:
 
 
 def _stand_in_copy(
-    network: Network, optimizer: Optimizer | None, dtype: torch.dtype | None = None
+    mode: Any, network: Network, optimizer: Optimizer | None, dtype: torch.dtype | None = None
 ) -> tuple[Network, Any]:
     """A copy with tensors that have no memory wherever the network, or its optimizer's state, has one.
 
@@ -162,7 +162,7 @@ def _stand_in_copy(
     tensors = [*network.parameters(), *network.buffers()]
     if optimizer is not None:
         tensors += [slot for slots in optimizer._state.values() for slot in slots.values()]
-    memo: dict[int, Any] = {id(tensor): _stand_in(tensor, dtype) for tensor in tensors}
+    memo: dict[int, Any] = {id(tensor): _stand_in(mode, tensor, dtype) for tensor in tensors}
     for name in ("_compiled", "optimizer"):
         part = network.__dict__.get(name)
         if part is not None and part is not optimizer:
@@ -171,9 +171,9 @@ def _stand_in_copy(
         return copy.deepcopy((network, optimizer), memo)
 
 
-def _stand_in(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def _stand_in(mode: Any, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=kept, device="cpu")
+    empty = blank(mode, tensor.shape, tensor.stride(), kept)
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
