@@ -35,6 +35,7 @@ from .training.compiled import Compiled
 from .training.numerics import AUTO, WORTH_MEASURING, Choice, Numerics, measuring
 from .training.ports import ports_of
 from .training.progress import EpochProgress, as_text
+from .training.recovery import recovering
 from .training.step import Step
 from .training.training import Take, Training
 from .version import __version__
@@ -158,6 +159,7 @@ class Model(Network):
         )
         everyone = in_order([*as_callbacks(callbacks), history, bar])
         take = self._deciding(step, batches.steps, epochs, say if verbose else silent)
+        take = recovering(take, step, self, say)
         if verbose:
             from .measure.shortage import foreseeing
 

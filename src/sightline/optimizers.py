@@ -194,6 +194,16 @@ class Optimizer(Configurable, abc.ABC):
             # p + (-rate * decay) * p: as a factor, 1 - rate * decay would lose most of its digits in float32
             torch._foreach_add_(decayed, decayed, alpha=-rate * self.weight_decay)
 
+    def _kept(self) -> dict[str, float]:
+        """The names of what `_update` keeps for each parameter, and what it begins as."""
+        return {}
+
+    @torch.no_grad()
+    def make_state(self) -> None:
+        """Make what the first update would make, so that no update ends for lack of memory when it is half done."""
+        for name, initial in self._kept().items():
+            self._slots(name, self._bound(), initial)
+
     def _slots(self, name: str, parameters: Tensors, initial: float | None = 0.0) -> Tensors:
         """The state of this name for each parameter, made when first asked for; it follows a parameter that moved.
 
@@ -327,6 +337,9 @@ class Adam(Optimizer):
         check_numbers(self, BELOW_1, "beta_1", "beta_2")
         check_numbers(self, AT_LEAST_0, "epsilon")
 
+    def _kept(self) -> dict[str, float]:
+        return {"momentum": 0.0, "velocity": 0.0} | ({"velocity_hat": 0.0} if self.amsgrad else {})
+
     def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
         step = self.iterations + 1
         torch._fused_adam_(
@@ -374,6 +387,9 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = momentum, nesterov
         check_numbers(self, TO_1, "momentum")
 
+    def _kept(self) -> dict[str, float]:
+        return {"velocity": 0.0} if self.momentum else {}
+
     def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
         if not self.momentum:
             torch._foreach_add_(parameters, gradients, alpha=-rate)
@@ -404,6 +420,10 @@ class RMSprop(Optimizer):
         self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
         check_numbers(self, TO_1, "rho", "momentum")
         check_numbers(self, AT_LEAST_0, "epsilon")
+
+    def _kept(self) -> dict[str, float]:
+        asked = {"square": True, "mean": self.centered, "velocity": bool(self.momentum)}
+        return {name: 0.0 for name, kept in asked.items() if kept}
 
     def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
         squares = self._slots("square", parameters)
@@ -437,6 +457,9 @@ class Adagrad(Optimizer):
         super().__init__(learning_rate, **common)
         self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
         check_numbers(self, AT_LEAST_0, "initial_accumulator_value", "epsilon")
+
+    def _kept(self) -> dict[str, float]:
+        return {"accumulator": self.initial_accumulator_value}
 
     def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
         accumulators = self._slots("accumulator", parameters, self.initial_accumulator_value)

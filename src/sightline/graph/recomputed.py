@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .. import sharing
 from .network import Network
 from .symbolic import values_in
 
@@ -55,14 +56,16 @@ class _State:
 
 
 class _Again:
-    """A context in which a network is as it was when this was made; entered once for each backward."""
+    """A context in which a network is as it was when this was made; entered once for each backward, in any thread."""
 
     def __init__(self, network: nn.Module):
-        self._network, self._before = network, _State(network)
+        self._network, self._before, self._share = network, _State(network), sharing.current()
 
     def __enter__(self) -> None:
-        self._now = _State(self._network)
+        self._now, self._computing = _State(self._network), sharing.computing(self._share)
         self._before.restore()
+        self._computing.__enter__()
 
     def __exit__(self, *error: object) -> None:
+        self._computing.__exit__(None, None, None)
         self._now.restore()

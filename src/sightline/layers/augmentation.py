@@ -15,6 +15,7 @@ from typing import Unpack
 
 import torch
 
+from .. import sharing
 from ..errors import ArgumentError, choose, whole_number
 from ..layout import Shape
 from .base import Common, Layer
@@ -95,7 +96,8 @@ class _Augmentation(Layer, abc.ABC):
             return x
         source = generator(self.seed, self.calls)
         self.calls += source is not None
-        return self.transform(x, self.draw(x.shape, source))
+        draws = self.draw((sharing.rows_of(x), *x.shape[1:]), source)
+        return self.transform(x, {name: sharing.own(drawn) for name, drawn in draws.items()})
 
 
 class RandomFlip(_Augmentation):

@@ -8,6 +8,7 @@ from typing import Unpack
 import torch
 import torch.nn.functional as F
 
+from .. import sharing
 from ..errors import ArgumentError
 from ..layout import Shape, person_shape, to_channels_first
 from .base import Common, Layer
@@ -36,12 +37,14 @@ class _Dropout(Layer):
             return torch.zeros_like(x)
         shape = self._noise_shape(x)
         if self.seed is None and shape is None:
-            return F.dropout(x, self.rate)
+            if sharing.current() is None:
+                return F.dropout(x, self.rate)
+            return x * sharing.own(F.dropout(sharing.like(x).fill_(1), self.rate))
         source = generator(self.seed, self.draws, x.device)
         self.draws += source is not None
-        keep = torch.empty_like(x) if shape is None else _empty(x, shape)
+        keep = sharing.like(x) if shape is None else _empty(x, shape)
         keep.bernoulli_(1 - self.rate, generator=source)
-        return x * keep.div_(1 - self.rate)
+        return x * sharing.own(keep.div_(1 - self.rate))
 
 
 class Dropout(_Dropout):
@@ -89,5 +92,6 @@ class SpatialDropout2D(_Dropout):
 
 
 def _empty(x: torch.Tensor, shape: Sequence[int | None]) -> torch.Tensor:
-    sizes = [given or size for given, size in zip(shape, (len(x), *person_shape(x.shape[1:])), strict=True)]
+    whole = (sharing.rows_of(x), *person_shape(x.shape[1:]))
+    sizes = [given or size for given, size in zip(shape, whole, strict=True)]
     return to_channels_first(torch.empty(sizes, dtype=x.dtype, device=x.device))

@@ -12,7 +12,7 @@ from ..configurable import Configurable
 from ..errors import ArgumentError, choose
 from ..graph.build import snake_case
 from . import functions
-from .reduction import REDUCTIONS, SUM_OVER_BATCH_SIZE, at_least_float32, reduced
+from .reduction import REDUCTIONS, SUM_OVER_BATCH_SIZE, at_least_float32, divisor, reduced
 from .targets import aligned, class_targets
 
 
@@ -33,9 +33,26 @@ class Loss(Configurable, abc.ABC):
 
     def __call__(self, y_true: torch.Tensor, y_pred: torch.Tensor, sample_weight: Any = None) -> torch.Tensor:
         """The reduced loss; `sample_weight` as `reduction.weights_of` takes it. As Keras, `call` gets floats."""
+        values, mask = self.values(y_true, y_pred)
+        return reduced(values, sample_weight, self.reduction, mask)
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The values before they are weighted and reduced, and which of them count (None: all)."""
         y_pred = at_least_float32(y_pred)
         y_true = y_true.to(y_pred.dtype)
-        return reduced(self.call(y_true, y_pred), sample_weight, self.reduction, self.mask(y_true, y_pred))
+        return self.call(y_true, y_pred), self.mask(y_true, y_pred)
+
+    def divisor(
+        self, y_true: torch.Tensor, sample_weight: Any, values: torch.Tensor, y_pred: torch.Tensor
+    ) -> torch.Tensor | None:
+        """What the sum over a batch is divided by: `y_true` and `sample_weight` are all of it, `values` and `y_pred` a part's.
+
+        None where nothing is divided.
+        """
+        if not values.ndim:  # a person's function with one number for the batch, taken for a mean
+            return values.new_full((), len(y_true))
+        as_all, answers = (part[:1].detach().expand(len(y_true), *part.shape[1:]) for part in (values, y_pred))
+        return divisor(as_all, sample_weight, self.reduction, self.mask(y_true.to(y_pred.dtype), answers))
 
     @abc.abstractmethod
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:

@@ -70,5 +70,38 @@ def reduced(
     return values.sum() / max(values.numel(), 1)
 
 
+def divisor(
+    values: torch.Tensor,
+    sample_weight: Any = None,
+    reduction: str | None = SUM_OVER_BATCH_SIZE,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    """What `reduced` divides the sum of a batch's weighted values by; None: by nothing. Those of parts add up to the whole's."""
+    if reduction == "sum":
+        return None
+    counts = None if mask is None else mask.to(values.dtype)
+    if reduction == "mean_with_sample_weight" and sample_weight is not None:
+        weights = weights_of(values, sample_weight)
+        return (weights if counts is None else weights * counts).sum()
+    return values.new_full((), values.numel()) if counts is None else counts.sum()
+
+
+def reduced_part(
+    values: torch.Tensor,
+    rows: int,
+    sample_weight: Any,
+    divided_by: torch.Tensor | None,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The share that a part of `rows` has in the loss of a batch with this `divisor`; over all parts they add up to `reduced`'s."""
+    if not values.ndim:
+        values = values * rows
+    if mask is not None:
+        values = values * mask.to(values.dtype)
+    if sample_weight is not None:
+        values = values * weights_of(values, sample_weight)
+    return values.sum() if divided_by is None else _quotient(values.sum(), divided_by)
+
+
 def _quotient(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     return torch.where(whole == 0, 0, part / torch.where(whole == 0, 1, whole))

@@ -28,7 +28,7 @@ from ..training.compiled import Compiled, Goal
 from ..training.numerics import PRECISIONS, Numerics
 from ..training.ports import flat, ports_of
 from ..training.step import Step, answer
-from .live_storages import LiveStorages, NothingInPlace, Stream, Workspace, blank
+from .live_storages import LiveStorages, Stream, Workspace, blank
 from .owners import Owners
 
 
@@ -58,8 +58,7 @@ def rehearse_training(
         theirs, our_optimizer = _stand_in_copy(mode, network, optimizer)
         if not our_optimizer.is_bound_to(theirs.parameters()):
             our_optimizer.bind(theirs.parameters())
-        with NothingInPlace():
-            _make_state(our_optimizer)
+        our_optimizer.make_state()
         step = _step(theirs, getattr(theirs, "_compiled", None) if compiled is not None else None, our_optimizer)
         step.numerics = Numerics(precision)
         if not on_cpu:
@@ -117,11 +116,13 @@ class _Told(Numerics):
             yield
         self._owners.outside = "loss"
 
-    def update(self, loss: torch.Tensor, network: nn.Module, optimizer: Optimizer) -> None:
+    def backward(self, loss: torch.Tensor) -> None:
         for storage in self._watch.stream.live():
             self._watch.stream.kinds.setdefault(storage, "activations")
         self._watch.phase = "backward"
         loss.backward()
+
+    def update(self, network: nn.Module, optimizer: Optimizer) -> None:
         self._owners.outside = "optimizer"
         self._watch.hold([p.grad for p in network.parameters() if p.grad is not None], "gradients")
         self._watch.phase = "update"
@@ -175,15 +176,6 @@ def _stand_in(mode: Any, tensor: torch.Tensor, dtype: torch.dtype | None) -> tor
     kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
     empty = blank(mode, tensor.shape, tensor.stride(), kept)
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-
-
-def _make_state(optimizer: Optimizer) -> None:
-    """Let the optimizer make its state, as after a first update."""
-    parameters = optimizer._bound()
-    for parameter in parameters:
-        parameter.grad = torch.empty_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
 
 
 def _step(network: Network, compiled: Compiled | None, optimizer: Optimizer) -> Step:

@@ -24,12 +24,22 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 class Batch(NamedTuple):
-    """Tensors for each of a network's inputs; targets and sample weights for each output, or None."""
+    """Tensors for each of a network's inputs; targets and sample weights for each output, or None.
+
+    Where it is a part of a batch, its rows are those from `first` on, of `of`; else `of` is None.
+    """
 
     inputs: Tensors
     targets: tuple[torch.Tensor | None, ...] | None
     weights: tuple[torch.Tensor | None, ...] | None
     size: int
+    first: int = 0
+    of: int | None = None
+
+    @property
+    def whole(self) -> int:
+        """How many rows the whole batch has."""
+        return self.size if self.of is None else self.of
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from ..graph.symbolic import inference
 from ..rewrite import in_place
 from .batches import Batch, Batches
 from .ports import flat
+from .recovery import Bites, evaluating
 from .state import State
 from .step import Step, answer
 from .training import Training
@@ -76,9 +77,10 @@ def fit(
 def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]:
     """The loss and metrics over one pass, in inference mode."""
     step.reset()
+    take = evaluating(step)
     with inference(network):
         for batch in batches.epoch(0):
-            step.evaluate(batch)
+            take(batch)
     return step.result()
 
 
@@ -86,11 +88,12 @@ def predict(network: Network, batches: Batches) -> Any:
     """What the network answers for one pass, in inference mode: a tensor, or a list or dict of them as its outputs are."""
     parts: list[tuple[torch.Tensor, ...]] = []
     said: Any = None
+    bites = Bites()
     with inference(network):
         faster = in_place(network)
         for batch in batches.epoch(0):
-            said = answer(faster, batch.inputs)
-            parts.append(tuple(part.cpu() for part in flat(said)))
+            for said in bites.of(batch, lambda bite: answer(faster, bite.inputs)):
+                parts.append(tuple(part.cpu() for part in flat(said)))
     whole = [torch.cat(each) for each in zip(*parts, strict=True)]
     if isinstance(said, dict):
         return dict(zip(said, whole, strict=True))
@@ -99,11 +102,13 @@ def predict(network: Network, batches: Batches) -> Any:
 
 def answers_and_targets(network: Network, batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network with one output answers, in inference mode, and what it should have."""
-    answers, targets = [], []
+    answers: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    bites = Bites()
     with inference(network):
         faster = in_place(network)
         for batch in batches:
-            answers.append(answer(faster, batch.inputs).cpu())
+            answers += bites.of(batch, lambda bite: answer(faster, bite.inputs).cpu())
             targets += [target for target in batch.targets or () if target is not None]
     return torch.cat(answers), torch.cat(targets or [torch.empty(0)])
 

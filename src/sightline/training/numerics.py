@@ -66,13 +66,15 @@ class Numerics:
             return nullcontext()
         return torch.autocast(_device(network).type, PRECISIONS[self.precision])
 
-    def update(self, loss: torch.Tensor, network: nn.Module, optimizer: Optimizer) -> None:
-        """The gradients of a loss, and an update by them."""
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add a loss's gradients to those that the weights have."""
+        (loss * self._scale if self.precision == "float16" else loss).backward()
+
+    def update(self, network: nn.Module, optimizer: Optimizer) -> None:
+        """Update the weights by their gradients."""
         if self.precision != "float16":
-            loss.backward()
             optimizer.step()
             return
-        (loss * self._scale).backward()
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, 1 / self._scale)
         if all(torch.isfinite(norm) for norm in torch._foreach_norm(gradients)):

@@ -74,6 +74,27 @@ def _counters(network: nn.Module) -> dict[str, dict[str, int]]:
     }
 
 
+class Draws:
+    """What the layers of a network draw from: torch's generators, and the counters of seeded layers."""
+
+    def __init__(self, network: nn.Module):
+        self._counting = [(module, name) for module in network.modules() for name in getattr(module, "counters", ())]
+
+    def now(self) -> State:
+        """Where they stand."""
+        counters = [getattr(module, name) for module, name in self._counting]
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return {"counters": counters, "torch": torch.get_rng_state(), "cuda": cuda}
+
+    def put_back(self, state: State) -> None:
+        """Let the layers draw again what they drew after `now`."""
+        for (module, name), count in zip(self._counting, state["counters"], strict=True):
+            setattr(module, name, count)
+        torch.set_rng_state(state["torch"])
+        if state["cuda"]:
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
 def random_state() -> State:
     """Where the generators of Python, NumPy and torch (a GPU's too) stand."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from .. import sharing
 from ..activations import logits_of
 from ..errors import DataError
 from ..graph.build import layer_of
 from ..graph.network import Network
 from ..losses import Loss
+from ..losses.reduction import reduced_part
 from ..metrics import Metric
 from ..optimizers import Optimizer
 from ..rewrite import in_place, output_nodes, pool_before_activation
 from .batches import Batch
 from .compiled import Goal
 from .numerics import Numerics
+from .parts import Divisor, Whole, in_parts
 from .ports import flat
+from .state import Draws
 
 
 class Step:
@@ -36,6 +41,8 @@ class Step:
         self._network, self.optimizer = network, optimizer
         self._networks: dict[bool, Network] = {}
         self.numerics = Numerics(precision)
+        self.parts = 1  # in which a batch is computed
+        self.updating = False  # or ended in the middle of an update
         self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
         self._regularized = network.regularized_layers()  # a walk through all modules, so not in every step
@@ -53,9 +60,11 @@ class Step:
         """One update of the weights; returns the batch's loss, detached. Raises DataError when it has no targets."""
         assert self.optimizer is not None
         self.optimizer.zero_grad()
-        loss = self._loss(batch, self._in_training())
-        self.numerics.update(loss, self._network, self.optimizer)
-        return loss.detach()
+        loss = self._computed(batch, self._in_training(), self.numerics.backward)
+        self.updating = True
+        self.numerics.update(self._network, self.optimizer)
+        self.updating = False
+        return loss
 
     def finish(self) -> None:
         """The end of a training: the weights become their averages, where the optimizer keeps such."""
@@ -76,9 +85,31 @@ class Step:
 
     def evaluate(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch; it and the metrics are counted."""
-        return self._loss(batch, self._faster(reordered=False))
+        return self._computed(batch, self._faster(reordered=False))
 
-    def _loss(self, batch: Batch, network: Network) -> torch.Tensor:
+    def _computed(
+        self, batch: Batch, network: Network, then: Callable[[torch.Tensor], None] | None = None
+    ) -> torch.Tensor:
+        """The batch's loss, detached; `then` takes it, or in `parts` each part's share, while what led to it is there."""
+        if self.parts == 1 and batch.of is None:
+            loss = self._loss(batch, network)
+            if then is not None:
+                then(loss)
+            return loss.detach()
+        whole, draws = Whole(batch), Draws(self._network)
+        drawn = draws.now()
+        shares = []
+        for part in in_parts(batch, self.parts):
+            draws.put_back(drawn)  # each part draws for all rows
+            with sharing.computing(sharing.Share(part.first, part.size, part.whole)):
+                loss = self._loss(part, network, whole)
+                if then is not None:
+                    then(loss)
+            shares.append(loss.detach())
+        return torch.stack(shares).sum()
+
+    def _loss(self, batch: Batch, network: Network, whole: Whole | None = None) -> torch.Tensor:
+        """The loss of a batch, or of a part of `whole` its share; it and the metrics are counted."""
         if batch.targets is None:
             raise DataError("The batch has no targets", expected="(inputs, targets)")
         with self.numerics.forward(network):
@@ -86,12 +117,16 @@ class Step:
         weights = batch.weights or (None,) * len(answers)
         losses = [
             loss
-            for part, said, true, weight in zip(self._parts, answers, batch.targets, weights, strict=True)
-            if (loss := part.evaluate(said, true, weight, batch.size)) is not None
+            for i, (part, said, true, weight) in enumerate(
+                zip(self._parts, answers, batch.targets, weights, strict=True)
+            )
+            if (loss := part.evaluate(said, true, weight, batch, partial(whole.divisor, i) if whole else None))
+            is not None
         ]
-        penalties = [penalty for layer in self._regularized for penalty in layer.penalties()]
+        share = batch.size / batch.whole if batch.of else 1
+        penalties = [share * penalty for layer in self._regularized for penalty in layer.penalties()]
         total: torch.Tensor = sum([*losses, *penalties])  # type: ignore[assignment]
-        self._mean_loss.add(total, batch.size)
+        self._mean_loss.add(total, batch)
         return total
 
     def reset(self) -> None:
@@ -116,12 +151,13 @@ class Step:
 
     def state_dict(self) -> dict[str, Any]:
         """The numerics, and what the loss and the metrics have counted since the last reset."""
-        return {"numerics": self.numerics.state_dict(), "loss": self._mean_loss.state_dict()} | {
+        return {"numerics": self.numerics.state_dict(), "parts": self.parts, "loss": self._mean_loss.state_dict()} | {
             "outputs": [part.state_dict() for part in self._parts]
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.numerics.load_state_dict(state["numerics"])
+        self.parts = state.get("parts", 1)
         self._mean_loss.load_state_dict(state["loss"])
         for part, its in zip(self._parts, state["outputs"], strict=True):
             part.load_state_dict(its)
@@ -159,7 +195,12 @@ class _Part:
         yield from self.goal.weighted_metrics
 
     def evaluate(
-        self, said: torch.Tensor, true: torch.Tensor | None, weights: torch.Tensor | None, size: int
+        self,
+        said: torch.Tensor,
+        true: torch.Tensor | None,
+        weights: torch.Tensor | None,
+        batch: Batch,
+        divisor: Divisor | None,
     ) -> torch.Tensor | None:
         """The weighted loss; None where this output has no loss. Metrics are counted."""
         if true is None:
@@ -170,8 +211,8 @@ class _Part:
         weights = None if weights is None else weights.to(said.device)
         loss = None
         if self.goal.loss is not None:
-            loss = self._loss(self.goal.loss, said, true, weights)
-            self.mean_loss.add(loss, size)
+            loss = self._loss(self.goal.loss, said, true, weights, divisor)
+            self.mean_loss.add(loss, batch)
             loss = loss * self.goal.weight
         with torch.no_grad():
             said = _in_float32(said.detach())
@@ -181,11 +222,22 @@ class _Part:
                 metric.update_state(true, said, weights)
         return loss
 
-    def _loss(self, loss: Loss, said: torch.Tensor, true: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def _loss(
+        self,
+        loss: Loss,
+        said: torch.Tensor,
+        true: torch.Tensor,
+        weights: torch.Tensor | None,
+        divisor: Divisor | None,
+    ) -> torch.Tensor:
         logits = logits_of(said, loss.takes) if self.of_logits is not None and loss.takes else None
-        if logits is None:
-            return loss(true, _in_float32(said), weights)
-        return self.of_logits(true, _in_float32(logits), weights)  # type: ignore[misc]
+        if logits is not None:
+            loss, said = self.of_logits, logits  # type: ignore[assignment]
+        said = _in_float32(said)
+        if divisor is None:
+            return loss(true, said, weights)
+        values, mask = loss.values(true, said)
+        return reduced_part(values, len(said), weights, divisor(loss, values, said), mask)
 
     def reset(self) -> None:
         self.mean_loss.reset()
@@ -213,9 +265,10 @@ class _MeanLoss:
         self._total: torch.Tensor | float = 0.0
         self._count = 0
 
-    def add(self, loss: torch.Tensor, count: int) -> None:
-        self._total = self._total + loss.detach().double() * count
-        self._count += count
+    def add(self, loss: torch.Tensor, batch: Batch) -> None:
+        """Count a batch's loss, or a part's share of it."""
+        self._total = self._total + loss.detach().double() * batch.whole
+        self._count += batch.size
 
     def result(self) -> float:
         return float(self._total) / self._count if self._count else float("nan")
