@@ -57,6 +57,13 @@ Allow = Annotated[
 Precision = Annotated[
     str | None, typer.Option(help="float32, bfloat16, float16, or auto: the fastest that agrees [auto].")
 ]
+FitMemory = Annotated[
+    str | None,
+    typer.Option(
+        help="Where memory will not suffice on a CPU: refuse, auto (batches in parts, 16 bits, parts of the network computed "
+        "again: the cheapest that fits), or off [refuse]."
+    ),
+]
 Weights = Annotated[
     str | None, typer.Option(help="imagenet, or a file: .safetensors, .pth, .sightline, .keras or .h5 [new ones].")
 ]
@@ -148,6 +155,7 @@ def train(
     dropout: DropoutRate = None,
     recipe: Recipe = None,
     precision: Precision = None,
+    fit_memory: FitMemory = None,
     device: Device = None,
     workers: Workers = None,
     seed: Seed = None,
@@ -169,8 +177,8 @@ def train(
         data, resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
         color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow,
         cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
-        time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, device=device, workers=workers,
-        seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
+        time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
+        device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
         backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, recipe=recipe,
     )  # fmt: skip
 

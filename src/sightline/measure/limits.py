@@ -37,14 +37,15 @@ def as_bytes(size: Any) -> int:
 def free(device: Any = "cpu", root: Path = ROOT) -> int | None:
     """The bytes that this process could still take on `device`; None where nothing says so (no Linux, no GPU of that name).
 
-    On a CPU the least of what the system has available and what each cgroup above the process leaves.
+    On a CPU the least of what the system has available and what each cgroup above the process and its own limits
+    (`ulimit -v`, `ulimit -d`) leave.
     """
     kind = str(device)
     if kind.startswith("cuda"):
         return _free_on_gpu(kind)
     if not kind.startswith("cpu"):
         return None
-    rooms = [room for room in (_available(root), *_left_by_cgroups(root)) if room is not None]
+    rooms = [room for room in (_available(root), *_left_by_cgroups(root), *_left_to_process(root)) if room is not None]
     return min(rooms, default=None)
 
 
@@ -63,6 +64,19 @@ def _available(root: Path) -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def _left_to_process(root: Path) -> Iterator[int]:
+    """What the process's own limits (setrlimit) leave: of its address space, and of what it may write to."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    held = dict(line.split(":", 1) for line in _lines(root / "proc/self/status") if ":" in line)
+    for name, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most, _ = resource.getrlimit(name)
+        if most != resource.RLIM_INFINITY and field in held:
+            yield max(most - int(held[field].split()[0]) * 1024, 0)
 
 
 def _left_by_cgroups(root: Path) -> Iterator[int]:

@@ -25,6 +25,8 @@ from .rates import SCHEDULES
 MOST_PIXELS = 16384  # a side of what a network is fed
 FREEZE = ("backbone",)
 UNFREEZE = ("last-stage", "all")
+REFUSE, FIT = "refuse", "auto"
+FIT_MEMORY = (REFUSE, FIT, "off")
 # What is usual, and what keeps a network from learning a few hundred images by heart; what a person says wins
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -66,6 +68,7 @@ class Settings:
     dropout: float | None = None
     recipe: str = "plain"
     precision: str = "auto"
+    fit_memory: str | dict[str, Any] = REFUSE  # in a run's own file what "auto" has taken
     device: str = "auto"
     workers: int | None = None
     seed: int = 0
@@ -110,6 +113,8 @@ class Settings:
         choose("recipe", self.recipe, RECIPES)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, (AUTO, *PRECISIONS))
+        if not isinstance(self.fit_memory, dict):
+            choose("fit-memory", self.fit_memory, FIT_MEMORY)
 
     def _check_transfer(self) -> None:
         _check("backbone_lr", self.backbone_lr, lambda v: _is_number(v) and 0 < v <= 1, "a factor above 0, at most 1")
@@ -152,6 +157,10 @@ class Settings:
     def thread_count(self) -> int:
         return self.workers or os.cpu_count() or 1
 
+    @property
+    def _asked_to_fit(self) -> str:
+        return FIT if isinstance(self.fit_memory, dict) else self.fit_memory
+
     def as_yaml(self) -> str:
         plain = asdict(self) | {"name": self.run_name, "allow": list(self.allow)}
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
@@ -160,7 +169,7 @@ class Settings:
         """The command that asks for the same."""
         words = ["sightline", "train", _quoted(self.data)]
         defaults = {field.name: field.default for field in fields(self)}
-        for name, value in asdict(self).items():
+        for name, value in (asdict(self) | {"fit_memory": self._asked_to_fit}).items():
             if name in ("data", "exist_ok") or value == defaults[name]:
                 continue
             flag = f"--{name.replace('_', '-')}"

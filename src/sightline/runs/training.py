@@ -12,14 +12,13 @@ import torch
 from ..console import duration, is_terminal
 from ..data.images import Images
 from ..files import write_text
-from ..measure.shortage import shortage
 from ..plots import draw_curves
 from ..structures import Dataset
 from ..tasks import Task
-from ..training.numerics import Numerics
 from ..training.progress import EpochProgress
 from .around import callbacks_of, why_ended
 from .assembly import Opening, assembled, opened
+from .fitting_memory import fitted
 from .folder import Log, RunFolder, describe_data, environment, read_results, write_json
 from .preparation import CompleteCache, open_images, prepare
 from .resuming import has_begun, recorded_dataset, resumed_settings, weights_to_begin_with
@@ -37,7 +36,7 @@ def train(
     """Train a network on a folder, measure it on images that it never saw, and write the run.
 
     `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
-    group_pattern, allow, cache, lr, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, device,
+    group_pattern, allow, cache, lr, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, fit_memory, device,
     workers, seed, name, exist_ok, runs, task, weights, freeze, unfreeze, backbone_lr, weight_decay, label_smoothing,
     dropout, recipe); `config` is a YAML file of the same, which a flag overrides.
     `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
@@ -90,11 +89,9 @@ def _fit(
     weights = f", weights {settings.weights}" if settings.weights is not None else ""
     log(f"Model {settings.model}: {model.count_params():,} parameters{weights}, images {images['train'].spec.shape}")
     assembly = assembled(opening, dataset, images, settings, log, begun=has_begun(folder))
-    missing = shortage(assembly.model, settings.batch_size, Numerics(settings.precision).known)
-    if missing is not None:
-        log(str(missing))
+    assembly, settings, fitting = fitted(assembly, settings, log)
     completing = CompleteCache(images, settings.thread_count, log)
-    callbacks = [*callbacks_of(settings, opening.task, folder, log, model), completing]
+    callbacks = [*callbacks_of(settings, opening.task, folder, log, model), *fitting, completing]
     began = time.monotonic()
     try:
         with EpochProgress(settings.epochs, assembly.steps, bar=is_terminal(), tell=log) as bar:
