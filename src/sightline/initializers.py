@@ -100,8 +100,8 @@ def truncated_normal_(tensor: torch.Tensor, mean: float, std: float, generator: 
 
 def _beyond(flat: torch.Tensor, limit: float) -> torch.Tensor:
     """Where magnitudes are above `limit`; part by part, so that large weights are never there twice."""
-    starts = range(0, max(len(flat), 1), 2**22)
-    found = [(flat[start : start + 2**22].abs() > limit).nonzero().flatten() + start for start in starts]
+    starts = range(0, max(len(flat), 1), 2**20)
+    found = [(flat[start : start + 2**20].abs() > limit).nonzero().flatten() + start for start in starts]
     return torch.cat(found)
 
 

@@ -35,6 +35,7 @@ from .training.compiled import Compiled
 from .training.numerics import AUTO, WORTH_MEASURING, Choice, Numerics, measuring
 from .training.ports import ports_of
 from .training.progress import EpochProgress, as_text
+from .training.ranks import is_first
 from .training.recovery import recovering
 from .training.step import Step
 from .training.training import Take, Training
@@ -132,7 +133,8 @@ class Model(Network):
         for arrays. `verbose`: 0 silent, 1 a bar in a terminal, 2 a line an epoch. `validation_split` takes that share
         from the end of the arrays. `class_weight` maps class numbers to weights, `sample_weight` has one for each
         sample (or place); they weigh the loss and the `weighted_metrics`. `steps_per_epoch` bounds an epoch of an
-        endless generator. `validation_freq`: after every so many epochs, or after those listed (from 1).
+        endless generator. `validation_freq`: after every so many epochs, or after those listed (from 1). Where
+        torch.distributed's process group is there, its processes train together: each takes its rows of every batch.
         """
         refuse_beyond(Model.fit, unknown)
         epochs = whole_number(epochs, "epochs")
@@ -148,6 +150,9 @@ class Model(Network):
                 raise ArgumentError("Give validation_split or validation_data, not both")
             data, held_back = split_off(data, validation_split)
         step = self._step("fit", update=True)
+        if step.ranks is not None:
+            step.ranks.begin_alike(self)
+            verbose = verbose if step.ranks.is_first else 0
         batches = as_batches(
             data, ports, batch_size=batch_size, shuffle=shuffle, steps=steps_per_epoch, class_weight=class_weight
         )
@@ -159,7 +164,7 @@ class Model(Network):
         )
         everyone = in_order([*as_callbacks(callbacks), history, bar])
         take = self._deciding(step, batches.steps, epochs, say if verbose else silent)
-        take = recovering(take, step, self, say)
+        take = recovering(take, step, self, say if is_first() else silent)
         if verbose:
             from .measure.shortage import foreseeing
 

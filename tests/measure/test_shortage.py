@@ -6,6 +6,7 @@ import torch
 
 import sightline as sl
 from sightline import layers
+from sightline.errors import SightlineError
 from sightline.measure import limits, memory, shortage
 from sightline.rewrite import recompute
 
@@ -49,7 +50,7 @@ def test_fit_says_before_its_first_step_what_will_be_missing(free, capsys):
     assert "Memory" not in capsys.readouterr().out
 
 
-def test_a_run_says_so_too_and_trains(free, tmp_path):
+def test_a_run_is_refused_or_says_so_and_trains(free, tmp_path):
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -60,7 +61,10 @@ def test_a_run_says_so_too_and_trains(free, tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
     free(1_000_000)
-    run = sl.train(tmp_path / "photos", epochs=1, batch_size=4, image_size=32, runs=str(tmp_path / "runs"))
+    arguments = {"epochs": 1, "batch_size": 4, "image_size": 32, "runs": str(tmp_path / "runs")}
+    with pytest.raises(SightlineError, match=r"More memory than there is.*--fit-memory auto"):
+        sl.train(tmp_path / "photos", name="refused", **arguments)
+    run = sl.train(tmp_path / "photos", fit_memory="off", **arguments)
     log = (run.path / "log.txt").read_text()
     assert log.count("Memory: small_cnn with batches of 4 is planned to peak at") == 1
     assert log.index("Memory:") < log.index("Epoch 1/1")
@@ -141,7 +145,7 @@ def test_with_two_inputs_nothing_before_they_meet_is_forgotten():
 def test_checkpoints_keep_the_share_that_was_asked_for(name, share):
     with torch.device("meta"):
         model = sl.create(name, (128, 128, 3), 10)
-    plan = memory(model, 8, device="cpu")
+    plan = memory(model, 32, device="cpu")
     lighter = plan.again(model=recompute(model, plan.checkpoints(share)))
     assert lighter.activations <= 1.05 * share * plan.activations
     assert lighter.peak < plan.peak

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..console import say
 from ..errors import ArgumentError, whole_number
 from ..training import checkpoint, interruption
+from ..training.ranks import agreeing
 from .base import Callback
 
 if TYPE_CHECKING:
@@ -62,22 +63,30 @@ class BackupAndRestore(Callback):
         self._steps += 1
         by_count = self.save_freq not in ("epoch", False) and self._steps % int(self.save_freq) == 0
         by_time = self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
-        if by_count or by_time or self._asked.number is not None:
+        if self._agreed(by_count or by_time or self._asked.number is not None):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, float] | None = None) -> None:
-        if self.save_freq == "epoch" or self._asked.number is not None:
+        if self._agreed(self.save_freq == "epoch" or self._asked.number is not None):
             self._save()
+
+    def _agreed(self, due: bool) -> bool:
+        """Whether one of the processes that train together is to save, so that all take part in it."""
+        return agreeing(self.training.step.ranks)(due)
 
     def _save(self) -> None:
         after_its_steps = self.training.batch == 0  # an epoch's end
         number = 2 * self.model.optimizer.iterations + after_its_steps
-        checkpoint.add(self.backup_dir, number, self.training.state())
+        state = self.training.state()
+        if self.training.is_first:
+            checkpoint.add(self.backup_dir, number, state)
         self._saved_at = time.monotonic()
+        if (ranks := self.training.step.ranks) is not None:
+            self._asked.number = next((n for n in ranks.all_of(self._asked.number) if n is not None), None)
         self._asked.raise_if_asked()
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and self.training.is_first:
             checkpoint.clear(self.backup_dir)
 
 

@@ -25,10 +25,12 @@ class Callback(Configurable):
 
     `kept` names the attributes that a resumed training carries over: tensors, numbers, texts, None, and lists and
     dicts of them. A resumed training calls `on_train_begin` first and `load_state_dict` then.
-    `on_test_begin` and `on_test_end` stand around the validation in `fit`.
+    `on_test_begin` and `on_test_end` stand around the validation in `fit`. Where several processes train together, those
+    that `writes` (files, or to the person) are called in the first one only; the others must do the same in all of them.
     """
 
     kept: tuple[str, ...] = ()
+    writes = False
     model: Model
     training: Training
     params: Mapping[str, Any] = MappingProxyType({})

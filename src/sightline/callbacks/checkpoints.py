@@ -21,6 +21,7 @@ class ModelCheckpoint(Monitoring):
     The batches of `save_freq` are counted on from epoch to epoch; the logs of a batch have no val_ names.
     """
 
+    writes = True
     kept = ("best", "batches")
 
     def __init__(

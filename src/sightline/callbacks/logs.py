@@ -41,6 +41,7 @@ class CSVLogger(Callback):
     last epoch that it knows of, so that no epoch stands there twice.
     """
 
+    writes = True
     kept = ("columns", "size")
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False, **unknown: Any):
@@ -88,6 +89,7 @@ class TensorBoard(Callback):
     the package tensorboard is not installed. TensorFlow is not needed, and not loaded.
     """
 
+    writes = True
     kept = ("batches",)
 
     def __init__(self, log_dir: str | Path = "logs", *, update_freq: str | int = "epoch", **unknown: Any):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import initializers, regularizers
+from .. import initializers, regularizers, sharing
 from ..errors import ArgumentError, DataError, ShapeError, whole_number
 from ..layout import Shape, broadcast_to_inner, inner_axis, inner_shape, person_shape
 from .base import Common, Layer, Weight
@@ -102,16 +102,75 @@ class BatchNormalization(_Scaled):
             return torch.batch_norm(
                 x, self.weight, self.bias, self.running_mean, self.running_var, False, 0.0, self.epsilon, True
             )
+        share = sharing.current()
+        if share is not None and share.ranks is not None:
+            return self._normalize_with(share.ranks, x)
         # torch's kernel moves the mean, and would move the variance by the unbiased one: that it adds to nothing instead
-        count, share = x.numel() // x.shape[1], 1 - self.momentum
+        count, moved = x.numel() // x.shape[1], 1 - self.momentum
         added = torch.zeros_like(self.running_var)
-        y = torch.batch_norm(x, self.weight, self.bias, self.running_mean, added, True, share, self.epsilon, True)
+        y = torch.batch_norm(x, self.weight, self.bias, self.running_mean, added, True, moved, self.epsilon, True)
         # Unseen by autograd, as the kernel moves the mean: other calls may have saved it
         moving = self.running_var.data
         moving.mul_(self.momentum)
         if count > 1:
             moving.add_(added, alpha=(count - 1) / count)
         return y
+
+    def _normalize_with(self, ranks: sharing.Summing, x: torch.Tensor) -> torch.Tensor:
+        """Over the rows of all processes that compute the batch, as one would that has them all."""
+        y, mean, variance = NormalizedTogether.apply(x, self.weight, self.bias, self.epsilon, ranks)
+        self.running_mean.data.lerp_(mean, 1 - self.momentum)
+        self.running_var.data.lerp_(variance, 1 - self.momentum)
+        return y
+
+
+class NormalizedTogether(torch.autograd.Function):
+    """Batch normalization over all processes' rows; gives the mean and the biased variance too.
+
+    Means and squared deviations are added up as Chan et al. (1979) do, which loses no digits where means are large.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, epsilon: float, ranks: sharing.Summing) -> Any:
+        count, inner = x.numel() // x.shape[1], [dim for dim in range(x.ndim) if dim != 1]
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        own = wide.mean(inner) if count else wide.new_zeros(x.shape[1])
+        spread = (wide - _by_channel(own, x)).square().sum(inner)
+        said = torch.stack(ranks.gathered(torch.cat([wide.new_full((1,), count), own, spread])))
+        counts, means, spreads = said[:, :1], said[:, 1 : 1 + x.shape[1]], said[:, 1 + x.shape[1] :]
+        total = counts.sum()
+        mean = (counts * means).sum(0) / total
+        variance = (spreads + counts * (means - mean).square()).sum(0) / total
+        y = (
+            torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, epsilon, False)
+            if count
+            else torch.empty_like(x)
+        )
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + epsilon), total)
+        ctx.ranks, ctx.has_bias = ranks, bias is not None
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any, *_: Any) -> Any:
+        x, weight, mean, inverse, total = ctx.saved_tensors
+        inner = [dim for dim in range(x.ndim) if dim != 1]
+        wide = gradient.to(mean.dtype)
+        normal = (x.to(mean.dtype) - _by_channel(mean, x)) * _by_channel(inverse, x)
+        of_bias, of_weight = (
+            wide.sum(inner),
+            (wide * normal).sum(inner),
+        )  # of the own rows: all gradients are added up later
+        over_all = torch.stack(ctx.ranks.gathered(torch.cat([of_bias, of_weight]))).sum(0) / total
+        shared, aligned = over_all.chunk(2)
+        scale = inverse if weight is None else inverse * weight
+        by_x = _by_channel(scale, x) * (wide - _by_channel(shared, x) - normal * _by_channel(aligned, x))
+        return by_x.to(x.dtype), None if weight is None else of_weight, of_bias if ctx.has_bias else None, None, None
+
+
+def _by_channel(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A value for each channel, shaped to act on (N, C, ...)."""
+    return values.reshape(-1, *[1] * (x.ndim - 2))
 
 
 class LayerNormalization(_Scaled):

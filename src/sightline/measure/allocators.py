@@ -18,9 +18,9 @@ PAGE = 4096
 HEADER, LEAST = 16, 32  # of a chunk (malloc/malloc.c: CHUNK_HDR_SZ, MINSIZE)
 TOP_PAD = 128 * 1024  # DEFAULT_TOP_PAD
 ALIGNED, PAGE_ALIGNED_FROM = 64, 2 * 2**20  # torch's c10/core/alignment.h: gAlignment, gAlloc_threshold_thp
-# Small objects settle in the gaps that alignment leaves, and keep freed neighbours apart until the step is over. How many gaps
-# was fitted to the resident sets of the first 22 trainings of docs/memory.md's table
-SETTLED = 0.6
+# Small objects settle in the gaps that alignment leaves, and keep freed neighbours apart. How many do, and how many are gone
+# after a step, was fitted to the resident sets of the float32 trainings in docs/memory.md
+SETTLED, LEFT = 0.6, 0.8
 
 
 class Allocator(abc.ABC):
@@ -82,9 +82,11 @@ class GlibcHeap(Allocator):
             self._join(start, size)
 
     def end_of_step(self) -> None:
-        for start, size in self._gaps:
-            self._join(start, size)
-        self._gaps.clear()
+        settled = self._draws.random(len(self._gaps)) >= LEFT
+        for (start, size), stays in zip(self._gaps, settled, strict=True):
+            if not stays:
+                self._join(start, size)
+        self._gaps = [gap for gap, stays in zip(self._gaps, settled, strict=True) if stays]
 
     def _find(self, wanted: int) -> int | None:
         """Where so many bytes are free, taken out of what is free with all that lies behind; None: by mmap."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .memory_plan import MemoryPlan
 
 PEERS = 2  # devices in the last two remedies
-SHARES = (0.5, 0.6, 0.7, 0.8)  # of the activations, which checkpoints leave: the first that can be had
+SHARES = (0.5, 0.6, 0.7, 0.8)  # of the activations, which checkpoints leave: the first that lowers the peak
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,12 @@ def _checkpointing(plan: MemoryPlan) -> Remedy | None:
     for share in SHARES:
         try:
             segments = plan.checkpoints(share)
-            break
         except ArgumentError:  # a larger share may do
             continue
+        lighter = plan.again(model=recompute(plan.network, segments))
+        if lighter.peak < plan.peak:
+            break
     else:
-        return None
-    lighter = plan.again(model=recompute(plan.network, segments))
-    if lighter.peak >= plan.peak:
         return None
     count = f"{len(segments)} {'part' if len(segments) == 1 else 'parts'}"
     return Remedy(

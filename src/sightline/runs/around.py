@@ -63,6 +63,8 @@ class WholeCheckpoint(ModelCheckpoint):
 class Decisions(Callback):
     """Writes down what is known once a step was made or a checkpoint loaded: config.yaml, with the precision that was taken."""
 
+    writes = True
+
     def __init__(self, settings: Settings, folder: RunFolder, log: Log, whole: Model):
         self.settings, self.folder, self.log, self._whole = settings, folder, log, whole
         self._known = False

@@ -101,6 +101,7 @@ class Log:
 class ResultsFile(Callback):
     """results.csv: a row for each epoch, the file whole after each."""
 
+    writes = True
     kept = ("rows", "rate")
 
     def __init__(self, path: Path):

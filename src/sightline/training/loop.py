@@ -13,6 +13,7 @@ from ..graph.symbolic import inference
 from ..rewrite import in_place
 from .batches import Batch, Batches
 from .ports import flat
+from .ranks import agreeing
 from .recovery import Bites, evaluating
 from .state import State
 from .step import Step, answer
@@ -33,6 +34,7 @@ def fit(
     `validate(epoch)` is what measures after that epoch, or None.
     """
     network, step, tell = training.network, training.step, training.tell
+    agreed = agreeing(step.ranks)  # several processes stop at the same place
     training.epoch, training.batch = (first_epoch, 0) if saved is None else saved["place"]
     if saved is not None and training.epoch + (training.batch > 0) > epochs:
         raise ArgumentError(
@@ -45,21 +47,21 @@ def fit(
         within_an_epoch = training.batch > 0
         if saved is not None and not within_an_epoch:
             training.load(saved)
-        while training.epoch < epochs and not should_stop():
+        while training.epoch < epochs and not agreed(should_stop()):
             network.train()
             step.reset()
             tell("on_epoch_begin", training.epoch, {})
             if saved is not None and within_an_epoch:  # what began the epoch then has done so again, and is overwritten
                 training.load(saved)
-            over = saved is not None and should_stop()  # the step that was saved had ended the training
+            over = saved is not None and agreed(should_stop())  # the step that was saved had ended the training
             saved = None
             for batch in () if over else training.batches.epoch(training.epoch, training.batch):
                 tell("on_train_batch_begin", training.batch, {})
                 training.last_loss = training.take(batch)
                 training.batch += 1
-                with LazyLogs(step.result) as so_far:
+                with LazyLogs(step.own_result) as so_far:
                     tell("on_train_batch_end", training.batch - 1, so_far)
-                if should_stop():
+                if agreed(should_stop()):
                     break
             logs = step.result()
             if (measure := validate(training.epoch)) is not None:

@@ -156,7 +156,8 @@ def fastest(step: Step, network: nn.Module, batch: Batch, precisions: tuple[str,
             trials.append(_try(step, batch, precision))
     step.reset()
     usable = [trial for trial in trials if agree(trial.losses, trials[0].losses)] or trials[:1]
-    return Choice(min(usable, key=lambda trial: trial.seconds).precision, tuple(trials))
+    choice = Choice(min(usable, key=lambda trial: trial.seconds).precision, tuple(trials))
+    return choice if step.ranks is None else step.ranks.same(choice)
 
 
 def _try(step: Step, batch: Batch, precision: str) -> Trial:
@@ -164,7 +165,10 @@ def _try(step: Step, batch: Batch, precision: str) -> Trial:
     try:
         losses = [step.train(batch)]  # kernels are chosen and memory is taken in the first
         seconds: list[float] = []
-        while len(seconds) < TIMED or (sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED):
+        # Several processes must make as many steps each
+        while len(seconds) < TIMED or (
+            step.ranks is None and sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED
+        ):
             _wait(losses[-1])
             began = time.perf_counter()
             losses.append(step.train(batch))

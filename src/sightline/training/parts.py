@@ -9,6 +9,7 @@ import torch
 
 from ..losses import Loss
 from .batches import Batch
+from .ranks import Ranks
 
 Divisor = Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor | None]
 
@@ -36,16 +37,16 @@ def bounds(count: int, parts: int) -> list[tuple[int, int]]:
 
 
 def in_parts(batch: Batch, parts: int) -> Iterator[Batch]:
-    """The batch in at most so many parts, none of which is empty unless the batch is."""
-    for start, end in bounds(batch.size, max(1, min(parts, batch.size))):
+    """The batch in so many parts, some of which are empty where it has fewer rows."""
+    for start, end in bounds(batch.size, parts):
         yield rows(batch, start, end)
 
 
 class Whole:
     """What the parts of a batch must know of all of it: by what each output's loss is divided."""
 
-    def __init__(self, batch: Batch):
-        self._batch = batch
+    def __init__(self, batch: Batch, ranks: Ranks | None = None):
+        self._batch, self._ranks = batch, ranks
         self._divisors: dict[int, torch.Tensor | None] = {}
 
     def divisor(self, output: int, loss: Loss, values: torch.Tensor, said: torch.Tensor) -> torch.Tensor | None:
@@ -54,5 +55,6 @@ class Whole:
             true, weights = ((given or {output: None})[output] for given in (self._batch.targets, self._batch.weights))
             assert true is not None
             weights = None if weights is None else weights.to(said.device)
-            self._divisors[output] = loss.divisor(true.to(said.device), weights, values, said)
+            own = loss.divisor(true.to(said.device), weights, values, said)
+            self._divisors[output] = own if own is None or self._ranks is None else self._ranks.summed(own)
         return self._divisors[output]

@@ -16,6 +16,8 @@ REFRESH = 0.25  # seconds between two looks at the metrics: each waits for the d
 class EpochProgress(Callback):
     """A context manager around `fit`, so that the terminal is whole again after an interruption."""
 
+    writes = True
+
     def __init__(self, epochs: int, steps: int | None, *, bar: bool, tell: Callable[[str], None] = say):
         self._epochs, self._steps, self._bar, self._tell = epochs, steps, bar, tell
 

@@ -17,7 +17,8 @@ from ..graph.network import Network
 from .batches import Batch
 from .faults import Faults
 from .parts import rows
-from .state import Draws, copied
+from .ranks import PeerOutOfMemory
+from .state import Draws
 from .step import Step
 from .training import Take
 
@@ -51,6 +52,8 @@ def recovering(take: Take, step: Step, network: Network, tell: Callable[[str], N
         except Exception as error:
             if not out_of_memory(error):
                 raise
+            if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
+                step.ranks.failed()
             if step.updating:
                 raise SightlineError(
                     f"Memory ran out in the middle of the update of step {optimizer.iterations + 1}, which cannot be undone",
@@ -76,9 +79,9 @@ def recovering(take: Take, step: Step, network: Network, tell: Callable[[str], N
 def _split(step: Step, batch: Batch, network: Network, tell: Callable[[str], None]) -> None:
     """Let the step compute batches in twice as many parts."""
     assert step.optimizer is not None
-    if step.parts >= batch.size:
+    if step.parts >= step.most_parts(batch):
         raise _for_one_sample(f"step {step.optimizer.iterations + 1}")
-    step.parts = min(2 * step.parts, batch.size)
+    step.parts = min(2 * step.parts, step.most_parts(batch))
     averaging = sum("BatchNorm" in type(part).__name__ for part in network.modules())
     of_parts = f"; its {averaging} layers of BatchNormalization now average over each part" if averaging else ""
     tell(
@@ -100,7 +103,7 @@ class _Before:
 
     def note(self) -> None:
         self._kept = [buffer.clone() for buffer in self._buffers]
-        self._drawn, self._counted = self._draws.now(), copied(self._step.state_dict())
+        self._drawn, self._counted = self._draws.now(), self._step.counted()
 
     def put_back(self) -> None:
         assert self._step.optimizer is not None
@@ -109,28 +112,30 @@ class _Before:
             for buffer, kept in zip(self._buffers, self._kept, strict=True):
                 buffer.copy_(kept)
         self._draws.put_back(self._drawn)
-        self._step.load_state_dict(self._counted)
+        self._step.count_on_from(self._counted)
 
 
 def evaluating(step: Step) -> Take:
     """`step.evaluate`, which where memory runs out computes batches in more parts from then on."""
 
     def attempt(batch: Batch) -> torch.Tensor | None:
-        counted = copied(step.state_dict())
+        counted = step.counted()
         try:
             return step.evaluate(batch)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            if step.parts >= batch.size:
+            if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
+                step.ranks.failed()
+            if step.parts >= step.most_parts(batch):
                 raise _for_one_sample("the evaluation") from error
-            step.load_state_dict(counted)
+            step.count_on_from(counted)
         return None
 
     def persistently(batch: Batch) -> torch.Tensor:
         while (loss := attempt(batch)) is None:
             _free()
-            step.parts = min(2 * step.parts, batch.size)
+            step.parts = min(2 * step.parts, step.most_parts(batch))
         return loss
 
     return persistently

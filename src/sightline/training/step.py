@@ -22,9 +22,10 @@ from ..rewrite import in_place, output_nodes, pool_before_activation
 from .batches import Batch
 from .compiled import Goal
 from .numerics import Numerics
-from .parts import Divisor, Whole, in_parts
+from .parts import Divisor, Whole, bounds, in_parts, rows
 from .ports import flat
-from .state import Draws
+from .ranks import added_up, current
+from .state import Draws, copied
 
 
 class Step:
@@ -41,10 +42,13 @@ class Step:
         self._network, self.optimizer = network, optimizer
         self._networks: dict[bool, Network] = {}
         self.numerics = Numerics(precision)
+        self.ranks = current()
+        self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.parts = 1  # in which a batch is computed
         self.updating = False  # or ended in the middle of an update
         self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
+        self._fresh = self.counted() if self.ranks is not None else {}
         self._regularized = network.regularized_layers()  # a walk through all modules, so not in every step
         for goal, node in zip(goals, output_nodes(network), strict=True):
             layer = layer_of(network, node)
@@ -61,6 +65,9 @@ class Step:
         assert self.optimizer is not None
         self.optimizer.zero_grad()
         loss = self._computed(batch, self._in_training(), self.numerics.backward)
+        if self.ranks is not None:
+            self.ranks.add_up_gradients(self._trained)
+            loss = self.ranks.summed(loss)
         self.updating = True
         self.numerics.update(self._network, self.optimizer)
         self.updating = False
@@ -90,23 +97,37 @@ class Step:
     def _computed(
         self, batch: Batch, network: Network, then: Callable[[torch.Tensor], None] | None = None
     ) -> torch.Tensor:
-        """The batch's loss, detached; `then` takes it, or in `parts` each part's share, while what led to it is there."""
-        if self.parts == 1 and batch.of is None:
+        """The loss of the batch, of several ranks this one's share, detached.
+
+        `then` takes it, or in `parts` each part's share, while what led to it is there.
+        """
+        if self.parts == 1 and self.ranks is None:
             loss = self._loss(batch, network)
             if then is not None:
                 then(loss)
             return loss.detach()
-        whole, draws = Whole(batch), Draws(self._network)
+        batch, parts = self._own(batch)
+        whole, draws = Whole(batch, self.ranks), Draws(self._network)
         drawn = draws.now()
         shares = []
-        for part in in_parts(batch, self.parts):
+        for part in in_parts(batch, parts):
             draws.put_back(drawn)  # each part draws for all rows
-            with sharing.computing(sharing.Share(part.first, part.size, part.whole)):
+            with sharing.computing(sharing.Share(part.first, part.size, part.whole, self.ranks)):
                 loss = self._loss(part, network, whole)
                 if then is not None:
                     then(loss)
             shares.append(loss.detach())
         return torch.stack(shares).sum()
+
+    def _own(self, batch: Batch) -> tuple[Batch, int]:
+        """This rank's rows of the batch, and in how many parts all ranks compute theirs."""
+        if self.ranks is not None and batch.of is None:
+            batch = rows(batch, *bounds(batch.size, self.ranks.count)[self.ranks.number])
+        return batch, min(self.parts, self.most_parts(batch))
+
+    def most_parts(self, batch: Batch) -> int:
+        """As many parts as the rank with the most rows of a batch has rows."""
+        return max(1, -(-batch.whole // (1 if self.ranks is None else self.ranks.count)))
 
     def _loss(self, batch: Batch, network: Network, whole: Whole | None = None) -> torch.Tensor:
         """The loss of a batch, or of a part of `whole` its share; it and the metrics are counted."""
@@ -123,7 +144,7 @@ class Step:
             if (loss := part.evaluate(said, true, weight, batch, partial(whole.divisor, i) if whole else None))
             is not None
         ]
-        share = batch.size / batch.whole if batch.of else 1
+        share = 1 if whole is None else batch.size / batch.whole
         penalties = [share * penalty for layer in self._regularized for penalty in layer.penalties()]
         total: torch.Tensor = sum([*losses, *penalties])  # type: ignore[assignment]
         self._mean_loss.add(total, batch)
@@ -132,12 +153,30 @@ class Step:
     def reset(self) -> None:
         """Begin a pass: nothing is counted yet, and what a callback has changed in the network counts from here on."""
         self._networks.clear()
+        self._forget()
+
+    def _forget(self) -> None:
         self._mean_loss.reset()
         for part in self._parts:
             part.reset()
+        self._fresh = self.counted() if self.ranks is not None else {}
 
     def result(self) -> dict[str, Any]:
-        """The loss and every metric since the last reset, by name. This waits for the device."""
+        """The loss and every metric since the last reset, by name; of several ranks those of all rows, and all must ask.
+
+        This waits for the device.
+        """
+        if self.ranks is None:
+            return self.own_result()
+        mine = self.counted()
+        self.count_on_from(added_up(mine, self._fresh, self.ranks))
+        try:
+            return self.own_result()
+        finally:
+            self.count_on_from(mine)
+
+    def own_result(self) -> dict[str, Any]:
+        """The same of the rows that this process has computed."""
         logs: dict[str, Any] = {"loss": self._mean_loss.result()}
         for part in self._parts:
             logs |= {name: _plain(metric.result()) for name, metric in zip(part.names, part.metrics(), strict=True)}
@@ -149,18 +188,30 @@ class Step:
         """The names of the metrics, as the logs have them."""
         return [name for part in self._parts for name in part.names]
 
-    def state_dict(self) -> dict[str, Any]:
-        """The numerics, and what the loss and the metrics have counted since the last reset."""
-        return {"numerics": self.numerics.state_dict(), "parts": self.parts, "loss": self._mean_loss.state_dict()} | {
-            "outputs": [part.state_dict() for part in self._parts]
-        }
+    def counted(self) -> dict[str, Any]:
+        """What the loss and the metrics have counted in this process since the last reset; copies."""
+        return copied({"loss": self._mean_loss.state_dict(), "outputs": [part.state_dict() for part in self._parts]})
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.numerics.load_state_dict(state["numerics"])
-        self.parts = state.get("parts", 1)
+    def count_on_from(self, state: dict[str, Any]) -> None:
+        """Go on from what `counted` gave."""
         self._mean_loss.load_state_dict(state["loss"])
         for part, its in zip(self._parts, state["outputs"], strict=True):
             part.load_state_dict(its)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numerics, and what was counted since the last reset, by all ranks together; all must ask."""
+        counted = self.counted()
+        if self.ranks is not None:
+            counted = added_up(counted, self._fresh, self.ranks)
+        return {"numerics": self.numerics.state_dict(), "parts": self.parts} | counted
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; of several ranks the first one takes over what was counted."""
+        self.numerics.load_state_dict(state["numerics"])
+        self.parts = state.get("parts", 1)
+        self.count_on_from(state)
+        if self.ranks is not None and not self.ranks.is_first:
+            self._forget()
 
 
 def _plain(value: Any) -> Any:

@@ -35,12 +35,14 @@ class Training:
     ):
         self.network, self.step, self.batches, self.callbacks = network, step, batches, list(callbacks)
         self.take = take or step.train
+        self.is_first = step.ranks is None or step.ranks.is_first
         self.epoch = self.batch = 0
         self.last_loss: torch.Tensor | None = None
 
     def tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, event)(*arguments)
+            if self.is_first or not callback.writes:
+                getattr(callback, event)(*arguments)
 
     def state(self) -> State:
         """A copy of everything that the steps to come depend on."""

@@ -1,0 +1,252 @@
+"""Several processes that compute one batch together, each its rows: what they tell each other.
+
+They are those of torch.distributed's process group, as `torchrun` starts them: gloo between CPUs, NCCL between GPUs. All take the
+same path through the training; whatever could differ (a clock, a signal, memory that runs out) is agreed on first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from ..errors import SightlineError
+
+WAIT = timedelta(minutes=30)  # for a rank that is late, before it counts as gone
+BUCKET = 32 * 2**20  # bytes of gradients that are added up at a time
+
+
+class PeerOutOfMemory(torch.OutOfMemoryError):
+    """Memory ran out in another process, which begins the step again, and so do all."""
+
+
+class Ranks:
+    """The processes: this one is `number` (from 0) of `count`. Every method is called by all of them, in the same order."""
+
+    def __init__(self) -> None:
+        self.number, self.count = distributed.get_rank(), distributed.get_world_size()
+        on_gpu = distributed.get_backend() == "nccl"
+        self._device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.number == 0
+
+    # --- in a step, where memory may run out in one of them -----------------------------------------------------------
+
+    def failed(self) -> None:
+        """Say that memory has run out here: each other process learns it where it would hear of this one next."""
+        with _told():
+            distributed.all_reduce(torch.ones(1, device=self._device))
+
+    def _all_well(self) -> None:
+        failed = torch.zeros(1, device=self._device)
+        with _told():
+            distributed.all_reduce(failed)
+        if failed.item():
+            raise PeerOutOfMemory("memory ran out in another process")
+
+    def summed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of each process's tensor."""
+        self._all_well()
+        total = tensor.detach().to(self._device, copy=True)
+        with _told():
+            distributed.all_reduce(total)
+        return total.to(tensor.device)
+
+    def gathered(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Each process's tensor, in order."""
+        self._all_well()
+        mine = tensor.detach().to(self._device).contiguous()
+        found = [torch.empty_like(mine) for _ in range(self.count)]
+        with _told():
+            distributed.all_gather(found, mine)
+        return [each.to(tensor.device) for each in found]
+
+    def add_up_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Make each gradient the sum of all processes'; one that none of them has stays None."""
+        if not parameters:
+            return
+        has = self.summed(torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device))
+        reached = [parameter for parameter, any_has in zip(parameters, has.tolist(), strict=True) if any_has]
+        for bucket in _buckets(reached):
+            parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+            total = torch.cat([part.reshape(-1) for part in parts]).to(self._device)
+            with _told():
+                distributed.all_reduce(total)
+            for parameter, part in zip(
+                bucket, total.to(parts[0].device).split([p.numel() for p in bucket]), strict=True
+            ):
+                parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
+
+    # --- between steps -------------------------------------------------------------------------------------------------
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any of them."""
+        return bool(self.summed(torch.tensor([float(flag)])).item())
+
+    def same(self, value: Any) -> Any:
+        """The first process's value; anything that can be pickled."""
+        box = [value]
+        with _told():
+            distributed.broadcast_object_list(box, 0, device=self._device)
+        return box[0]
+
+    def all_of(self, value: Any) -> list[Any]:
+        """Each process's value, in order; anything that can be pickled."""
+        found: list[Any] = [None] * self.count
+        with _told():
+            distributed.all_gather_object(found, value)
+        return found
+
+    def begin_alike(self, network: nn.Module) -> None:
+        """Give all the first one's weights and random numbers."""
+        for tensor in [*network.parameters(), *network.buffers()]:
+            sent = tensor.detach().to(self._device, copy=True)
+            with _told():
+                distributed.broadcast(sent, 0)
+            tensor.data.copy_(sent)
+        torch.set_rng_state(self.same(torch.get_rng_state()))
+        if torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(self.same(torch.cuda.get_rng_state()))
+
+
+def current() -> Ranks | None:
+    """The processes that train together; None where this one is alone."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return None
+    return Ranks()
+
+
+def is_first() -> bool:
+    """Whether this process writes and speaks: the only one, or the first of several."""
+    ranks = current()
+    return ranks is None or ranks.is_first
+
+
+def on_this_machine() -> int:
+    """How many of the processes share this machine, and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if current() is not None else 1
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Inside, this process is one of those that `torchrun` has started; nothing where it was not."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    with _told():
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what torch.distributed says of a lost process into a sentence."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise SightlineError(
+            f"The processes that train together have lost each other: one has ended, or cannot be reached ({_first_line(error)})",
+            fix="Look at what the others said, and go on from the last checkpoint: --resume with the run's folder",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Parameters of one type, in their order, of about so many bytes together."""
+    bucket: list[nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        own = parameter.numel() * parameter.element_size()
+        if bucket and (size + own > BUCKET or parameter.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(parameter)
+        size += own
+    if bucket:
+        yield bucket
+
+
+def agreeing(ranks: Ranks | None) -> Callable[[bool], bool]:
+    """What makes a flag true for all where it is true for one."""
+    return bool if ranks is None else ranks.any
+
+
+Path = tuple[str | int, ...]
+
+
+def added_up(counts: Any, fresh: Any, ranks: Ranks) -> Any:
+    """Nested counts of all processes together: to each number of `fresh`, as they begin, comes what each has counted since.
+
+    So numbers that nobody changes stay, and what a process without rows has not begun to count is as the others have it.
+    """
+    mine, start = dict(_numbers(counts)), dict(_numbers(fresh))
+    known: dict[Path, tuple[list[int], str | None]] = {}
+    for theirs in ranks.all_of({path: _kind(number) for path, number in mine.items()}):
+        for path, (shape, dtype) in theirs.items():
+            sizes, kept = known.get(path, ([], None))
+            known[path] = (max(sizes, shape, key=len), kept or dtype)
+    if not known:
+        return counts
+    since = [_since(mine.get(path), start.get(path), shape) for path, (shape, _) in known.items()]
+    totals = ranks.summed(torch.cat([each.reshape(-1) for each in since])).split([each.numel() for each in since])
+    result = counts
+    for (path, (shape, dtype)), total in zip(known.items(), totals, strict=True):
+        whole = total.reshape(shape) + _as_float64(start.get(path, 0))
+        own = mine.get(path)
+        device = own.device if isinstance(own, torch.Tensor) else "cpu"
+        number = int if isinstance(own, int) else float
+        whole = whole.to(device, getattr(torch, dtype)) if dtype else number(whole.item())
+        result = _with(result, path, whole)
+    return result
+
+
+def _numbers(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The numbers and tensors in nested dicts and lists, by their places."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _numbers(item, (*path, key))
+    if isinstance(value, (torch.Tensor, int, float)) and not isinstance(value, bool):
+        yield path, value
+
+
+def _kind(number: Any) -> tuple[list[int], str | None]:
+    """Its sizes, and where it is a tensor its type's name."""
+    if isinstance(number, torch.Tensor):
+        return list(number.shape), str(number.dtype).removeprefix("torch.")
+    return [], None
+
+
+def _as_float64(number: Any) -> torch.Tensor:
+    return torch.as_tensor(number, dtype=torch.float64, device="cpu")
+
+
+def _since(number: Any, start: Any, shape: list[int]) -> torch.Tensor:
+    now, before = (_as_float64(0 if each is None else each) for each in (number, start))
+    return (now - before).expand(shape)
+
+
+def _with(value: Any, path: Path, new: Any) -> Any:
+    """Nested dicts and lists with another value at a place."""
+    if not path:
+        return new
+    changed = value.copy()
+    changed[path[0]] = _with(value[path[0]], path[1:], new)
+    return changed
