@@ -6,6 +6,7 @@ torch is loaded inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -457,7 +458,9 @@ def main() -> None:
     try:
         app()
     except SightlineError as error:
-        complain(f"error: {error}")
+        rank = os.environ.get("RANK", "0")
+        if not error.is_told:
+            complain(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}")
         sys.exit(2)
     except OSError as error:
         complain(f"error: {error.filename or 'a file'}: {error.strerror or error}")

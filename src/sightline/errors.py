@@ -14,7 +14,9 @@ from .keras_only import ARGUMENTS, HONOURED
 
 
 class SightlineError(Exception):
-    """The base of all errors that are the input's and not the program's."""
+    """The base of all errors that are the input's and not the program's. `is_told`: another process tells the person."""
+
+    is_told = False
 
     def __init__(self, what: str, *, expected: object = None, received: object = None, fix: str | None = None):
         self.what, self.expected, self.received, self.fix = what, expected, received, fix

@@ -12,6 +12,7 @@ import torch
 
 from ..layout import to_channels_first
 from ..training.batches import Batch
+from ..training.parts import bounds
 from .images import Images
 
 PREFETCH = 3  # batches made ahead of the one in training
@@ -21,7 +22,7 @@ class ImageBatches:
     """Batches of (uint8 pixels 0..255, classes); the order is drawn from (seed, epoch), without a seed it is the samples'.
 
     Classes are their numbers, int64 (n,); with `shares_of` (the number of classes) their shares, float32 (n, classes), as
-    pictures have them that show several.
+    pictures have them that show several. With a `rank` (number, count) it makes of each batch only that process's rows.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class ImageBatches:
         *,
         seed: int | None = None,
         shares_of: int | None = None,
+        rank: tuple[int, int] = (0, 1),
     ):
         self._images, self._batch_size = images, batch_size
-        self._workers, self._seed, self._shares_of = workers, seed, shares_of
+        self._workers, self._seed, self._shares_of, self._rank = workers, seed, shares_of, rank
         self.steps: int | None = -(-len(images) // batch_size)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
@@ -44,7 +46,7 @@ class ImageBatches:
         waiting: deque[_Unfinished] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
             for start in range(first * self._batch_size, len(order), self._batch_size):
-                waiting.append(_Unfinished(self._images, order[start : start + self._batch_size], number, pool))
+                waiting.append(self._begun(order[start : start + self._batch_size], number, pool))
                 if len(waiting) > PREFETCH:
                     yield self._batch(waiting.popleft())
             while waiting:
@@ -56,17 +58,26 @@ class ImageBatches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
+    def _begun(self, indices: np.ndarray, epoch: int, pool: ThreadPoolExecutor) -> _Unfinished:
+        number, count = self._rank
+        first, end = bounds(len(indices), count)[number]
+        return _Unfinished(self._images, indices[first:end], epoch, pool, first, len(indices))
+
     def _batch(self, unfinished: _Unfinished) -> Batch:
         """Pixels stay bytes: they become numbers where the network is, a quarter of the way there."""
         pixels, labels = unfinished.result()
         targets = torch.from_numpy(_as_targets(labels, self._shares_of))
-        return Batch((to_channels_first(torch.from_numpy(pixels)),), (targets,), None, len(pixels))
+        of = None if self._rank[1] == 1 else unfinished.of
+        return Batch(
+            (to_channels_first(torch.from_numpy(pixels)),), (targets,), None, len(pixels), unfinished.first, of
+        )
 
 
 class _Unfinished:
-    """A batch in the making: uint8 (n, height, width, channels), which the pool's threads fill."""
+    """A batch in the making: uint8 (n, height, width, channels), which the pool's threads fill; its rows from `first` on, `of` all."""
 
-    def __init__(self, images: Images, indices: np.ndarray, epoch: int, pool: ThreadPoolExecutor):
+    def __init__(self, images: Images, indices: np.ndarray, epoch: int, pool: ThreadPoolExecutor, first: int, of: int):
+        self.first, self.of = first, of
         self._pixels = np.empty((len(indices), *images.spec.shape), np.uint8)
 
         def fill(place: int, index: int) -> tuple[tuple[int, float], ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import as_plain_text
 from ..graph.network import Network
+from ..training.ranks import on_this_machine
 from . import limits
 from .fitting import remedies_table
 from .memory_plan import MemoryPlan, memory
@@ -49,14 +50,17 @@ class Shortage:
         return as_plain_text(self)
 
 
-def shortage(model: Network, batch_size: int, precision: str = "float32") -> Shortage | None:
+def shortage(model: Network, batch_size: int, precision: str = "float32", processes: int = 1) -> Shortage | None:
     """What will be missing when `model` trains on such batches; None where it fits, or nothing says what is free.
 
+    So many `processes` do the same on this machine, each with a batch of that size.
     A network so small that it fits by a wide margin is not planned at all. Nothing is raised: a network that cannot be
     planned is trained without a word.
     """
     device = str(next((p.device for p in model.parameters()), "cpu"))
     free = limits.free(device)
+    if free is not None and device == "cpu":
+        free //= processes
     if free is None or _most(model, batch_size) < free:
         return None
     try:
@@ -66,15 +70,17 @@ def shortage(model: Network, batch_size: int, precision: str = "float32") -> Sho
         return None
 
 
-def foreseeing(take: Take, model: Network, precision: str, tell: Callable[[Any], None]) -> Take:
-    """`take`, which before its first batch tells of a shortage."""
+def foreseeing(
+    take: Take, model: Network, precision: str, tell: Callable[[Any], None], rows_of: Callable[[Batch], int]
+) -> Take:
+    """`take`, which before its first batch tells of a shortage; `rows_of` a batch are those that this process computes."""
     asked = False
 
     def first(batch: Batch) -> Any:
         nonlocal asked
         if not asked:
             asked = True
-            if (missing := shortage(model, batch.size, precision)) is not None:
+            if (missing := shortage(model, rows_of(batch), precision, on_this_machine())) is not None:
                 tell(missing)
         return take(batch)
 

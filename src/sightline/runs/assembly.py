@@ -16,6 +16,7 @@ from ..models import Model
 from ..structures import Dataset, ImageSpec
 from ..tasks import TASKS, Task
 from ..training.progress import as_text
+from ..training.ranks import current
 from . import networks, transfer
 from .rates import learning_rate
 from .run import as_metadata, resolve_device
@@ -132,9 +133,11 @@ def _on_images(
     model: Model, images: dict[str, Images], settings: Settings, shares: int | None, compiled: Callable[..., None]
 ) -> Assembly:
     size, workers = settings.batch_size, settings.thread_count
-    batches = ImageBatches(images["train"], size, workers, seed=settings.seed, shares_of=shares)
+    ranks = current()
+    rank = (0, 1) if ranks is None else (ranks.number, ranks.count)
+    batches = ImageBatches(images["train"], size, workers, seed=settings.seed, shares_of=shares, rank=rank)
     held_back = images.get("validation")
-    validation = None if held_back is None else ImageBatches(held_back, size, workers, shares_of=shares)
+    validation = None if held_back is None else ImageBatches(held_back, size, workers, shares_of=shares, rank=rank)
     steps = batches.steps or 1
     compiled(model, steps=steps)
     return Assembly(model, {"x": batches, "validation_data": validation}, steps)

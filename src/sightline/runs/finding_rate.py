@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..console import say
+from ..console import say, silent
 from ..training.lr_finder import LearningRateSweep, lr_find, sweep_rates
+from ..training.ranks import first_does, is_first, joined
 from .assembly import assembled, opened
 from .preparation import open_images, prepare
-from .settings import resolve
+from .settings import Settings, resolve
 
 
 def find_learning_rate(
@@ -27,9 +28,13 @@ def find_learning_rate(
     Raises SightlineError for settings or data that cannot be used, and where no rate makes the loss fall.
     """
     sweep_rates(start, end, steps)  # a wrong one is told before the data are read
-    chosen = resolve(data, settings, config)
+    with joined():
+        return _find(resolve(data, settings, config), tell if is_first() else silent, start, end, steps)
+
+
+def _find(chosen: Settings, tell: Any, start: float, end: float, steps: int) -> LearningRateSweep:
     opening = opened(chosen, chosen.weights)
-    dataset, _ = prepare(opening.dataset, chosen, tell)
+    dataset, _ = first_does(lambda: prepare(opening.dataset, chosen, tell))
     images = open_images(dataset, opening.spec, chosen, tell)
     try:
         assembly = assembled(opening, dataset, images, chosen, tell)

@@ -14,8 +14,10 @@ from ..graph.network import Network
 from ..measure.memory_plan import MemoryPlan
 from ..measure.shortage import Shortage, shortage
 from ..measure.units import bytes_text
+from ..models import Model
 from ..rewrite import recompute
 from ..training.numerics import Numerics, sixteen_bits
+from ..training.ranks import current, first_does, on_this_machine
 from .assembly import Assembly
 from .settings import FIT, REFUSE, Settings
 
@@ -65,15 +67,22 @@ def fitted(
     """
     if isinstance(settings.fit_memory, dict):
         return _taking(Way(**settings.fit_memory), assembly, settings)
-    model = assembly.model
-    missing = shortage(model, settings.batch_size, Numerics(settings.precision).known)
+    way = first_does(lambda: _chosen(assembly.model, settings, say))
+    return (assembly, settings, []) if way is None else _taking(way, assembly, settings)
+
+
+def _chosen(model: Model, settings: Settings, say: Callable[[Any], None]) -> Way | None:
+    """The way to train in less memory; None where the training is to be as it is."""
+    ranks = current()
+    rows = -(-settings.batch_size // (1 if ranks is None else ranks.count))
+    missing = shortage(model, rows, Numerics(settings.precision).known, on_this_machine())
     if missing is None:
-        return assembly, settings, []
+        return None
     free, needed = bytes_text(missing.free), bytes_text(missing.plan.beyond_network)
-    what = f"training {model.name} with batches of {settings.batch_size}"
+    what = f"training {model.name} with batches of {rows}" + ("" if ranks is None else " in each process")
     if settings.fit_memory == FIT and (way := cheapest(missing)) is not None:
         say(f"Memory: {what} would need {needed} more, and {free} are free. It takes {way}")
-        return _taking(way, assembly, settings)
+        return way
     say(str(missing))
     if settings.fit_memory == FIT:
         raise SightlineError(
@@ -85,7 +94,7 @@ def fitted(
             f"More memory than there is would be needed for {what}", expected=f"at most {free}", received=needed,
             fix="Take a remedy above, or let one be taken: --fit-memory auto (--fit-memory off trains all the same)",
         )  # fmt: skip
-    return assembly, settings, []
+    return None
 
 
 def _taking(way: Way, assembly: Assembly, settings: Settings) -> tuple[Assembly, Settings, list[Callback]]:

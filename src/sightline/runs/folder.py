@@ -75,9 +75,9 @@ class RunFolder:
 
 
 class Log:
-    """Says each line to the person and, from `start` on, to log.txt with what was said before."""
+    """Says each line to the person and, from `start` on, to log.txt with what was said before; nothing without a path."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | None):
         self._path = path
         self._waiting: list[str] = []
         self._started = False
@@ -87,12 +87,16 @@ class Log:
         self._write()
 
     def __call__(self, text: str = "") -> None:
+        if self._path is None:
+            return
         say(text)
         self._waiting.append(text)
         if self._started:
             self._write()
 
     def _write(self) -> None:
+        if self._path is None:
+            return
         with open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(f"{line}\n" for line in self._waiting)
         self._waiting.clear()

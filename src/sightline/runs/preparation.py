@@ -117,7 +117,7 @@ class CompleteCache(Callback):
         self._completing: Future[None] | None = None
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        if self._completing is None:
+        if self._completing is None and self.training.is_first:
             self._completing = self._pool.submit(self._complete)
 
     def _complete(self) -> None:

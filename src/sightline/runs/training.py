@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..callbacks import Callback
 from ..console import duration, is_terminal
 from ..data.images import Images
 from ..files import write_text
@@ -16,6 +18,7 @@ from ..plots import draw_curves
 from ..structures import Dataset
 from ..tasks import Task
 from ..training.progress import EpochProgress
+from ..training.ranks import first_does, is_first, joined
 from .around import callbacks_of, why_ended
 from .assembly import Opening, assembled, opened
 from .fitting_memory import fitted
@@ -41,8 +44,16 @@ def train(
     dropout, recipe); `config` is a YAML file of the same, which a flag overrides.
     `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
     same bits as if it had never stopped, with the settings it began with (epochs, time_budget and workers may differ).
+    Under `torchrun` its processes train together, each its rows of every batch; the first one writes and speaks.
     Returns the `Run`. Raises SightlineError, before anything is written, for settings or data that cannot be used.
     """
+    with joined():
+        return _train(data, config, resume, settings)
+
+
+def _train(
+    data: str | Path | None, config: str | Path | None, resume: str | Path | None, settings: dict[str, Any]
+) -> Run:
     if resume is not None:
         chosen, folder = resumed_settings(resume, data, config, settings)
     else:
@@ -52,18 +63,19 @@ def train(
     opening = opened(chosen, chosen.weights if resume is None else weights_to_begin_with(chosen, folder), known)
     dataset, task = opening.dataset, opening.task
     if resume is None:
-        folder.require_free(chosen.exist_ok)
-    log = Log(folder.log)
+        first_does(lambda: folder.require_free(chosen.exist_ok))
+    log = Log(folder.log if is_first() else None)
     log(f"Run {folder.path}")
     if known is None:
-        dataset = _begin(folder, dataset, chosen, resolve_device(chosen.device), log)
+        dataset = first_does(lambda: _begin(folder, dataset, chosen, resolve_device(chosen.device), log))
     log.start()
     images = open_images(dataset, opening.spec, chosen, log)
     _fit(opening, dataset, images, chosen, folder, log)
     run = Run(folder.path)
-    _measure(run, task, images, chosen, log)
-    log(f"Report {run.report()}")
-    log(f"Run {folder.path}")
+    if is_first():
+        _measure(run, task, images, chosen, log)
+        log(f"Report {run.report()}")
+        log(f"Run {folder.path}")
     return run
 
 
@@ -94,14 +106,22 @@ def _fit(
     callbacks = [*callbacks_of(settings, opening.task, folder, log, model), *fitting, completing]
     began = time.monotonic()
     try:
-        with EpochProgress(settings.epochs, assembly.steps, bar=is_terminal(), tell=log) as bar:
+        with EpochProgress(settings.epochs, assembly.steps, bar=is_terminal() and is_first(), tell=log) as bar:
             assembly.model.fit(**assembly.data, epochs=settings.epochs, verbose=0, callbacks=[*callbacks, bar])
     except KeyboardInterrupt:
         log(f"Interrupted; go on with it: sightline train --resume {folder.path}")
         raise
+    if is_first():
+        _tell_of_end(settings, callbacks, folder, time.monotonic() - began, log)
+
+
+def _tell_of_end(
+    settings: Settings, callbacks: Sequence[Callback], folder: RunFolder, seconds: float, log: Log
+) -> None:
+    """Say how the training ended, and draw its curves."""
     history = read_results(folder.results)
     epochs = len(history["loss"])
-    log(f"Trained {epochs} {'epoch' if epochs == 1 else 'epochs'} in {duration(time.monotonic() - began)}")
+    log(f"Trained {epochs} {'epoch' if epochs == 1 else 'epochs'} in {duration(seconds)}")
     if epochs < settings.epochs:
         log(f"It ended before epoch {settings.epochs}: {why_ended(callbacks, settings)}")
     if not math.isfinite(history["loss"][-1]):

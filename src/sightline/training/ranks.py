@@ -105,6 +105,21 @@ class Ranks:
             distributed.all_gather_object(found, value)
         return found
 
+    def first_does(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives in the first process, or the SightlineError that it raised there, in all of them."""
+        value: Any = None
+        failure: SightlineError | None = None
+        if self.is_first:
+            try:
+                value = work()
+            except SightlineError as error:
+                failure = error
+        value, failure = self.same((value, failure))
+        if failure is not None:
+            failure.is_told = not self.is_first
+            raise failure
+        return value
+
     def begin_alike(self, network: nn.Module) -> None:
         """Give all the first one's weights and random numbers."""
         for tensor in [*network.parameters(), *network.buffers()]:
@@ -128,6 +143,12 @@ def is_first() -> bool:
     """Whether this process writes and speaks: the only one, or the first of several."""
     ranks = current()
     return ranks is None or ranks.is_first
+
+
+def first_does(work: Callable[[], Any]) -> Any:
+    """What `work` gives; of several processes the first one does it for all."""
+    ranks = current()
+    return work() if ranks is None else ranks.first_does(work)
 
 
 def on_this_machine() -> int:
