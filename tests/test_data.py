@@ -7,6 +7,7 @@ import io
 import os
 import random
 import re
+import time
 import warnings
 from pathlib import Path
 
@@ -19,13 +20,16 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from sightline.data import images as image_store
+from sightline.data import streaming
+from sightline.data.cache import in_memory
 from sightline.data.decode import decode
 from sightline.data.digits import write_digits
-from sightline.data.images import read_images
+from sightline.data.images import Images, row_bytes
 from sightline.data.loader import ImageBatches
 from sightline.data.sources import recognise
 from sightline.data.sources.class_folders import read_class_folders
 from sightline.data.splits import with_splits
+from sightline.data.streaming import decoded
 from sightline.errors import DataError
 from sightline.structures import Dataset, ImageSpec, Problem, Sample
 
@@ -519,9 +523,10 @@ def test_decompression_bombs_are_refused_by_every_thread(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = list(warnings.filters)
-        images, problems = read_images(samples, RGB, 16)
+        read = list(decoded([sample.path for sample in samples], RGB, 32, 16))
         after = list(warnings.filters)
-    assert (len(images), len(problems)) == (0, 200)
+    assert [len(numbers) for numbers, _, _ in read] == [0] * 7
+    assert sum(len(problems) for _, _, problems in read) == 200
     assert after == before  # threads share the process's filters
 
 
@@ -567,38 +572,41 @@ def order(batches) -> list[int]:
     return [int(value) for batch in batches for value in batch.inputs[0][:, 0, 0, 0]]
 
 
-def test_unreadable_images_are_problems_and_left_out(tmp_path):
+def loaded(samples, spec=RGB, room=2**30):
+    """The images of samples, with so much room for their pixels."""
+    return Images(samples, spec, in_memory(samples, row_bytes(spec, masks=False), room))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
+def test_files_are_streamed_in_their_order_and_unreadable_ones_named(tmp_path, batch_size, workers):
     samples = numbered(tmp_path, 10)
     samples[3].path.write_bytes(b"")
     samples[7].path.write_text("no picture")
-    ticks = []
-    images, problems = read_images(samples, RGB, 4, advance=lambda: ticks.append(1))
-    assert [problem.path for problem in problems] == [samples[3].path, samples[7].path]
-    assert problems[0] == Problem(samples[3].path, "is empty (0 bytes)")
-    assert str(problems[1]) == f"{samples[7].path}: is not an image, whatever its name says"
-    assert images.samples == tuple(s for i, s in enumerate(samples) if i not in (3, 7))
-    assert len(images) == 8
-    assert len(ticks) == 10
-    assert order(epoch_of(images, seed=None)) == [0, 1, 2, 4, 5, 6, 8, 9]
+    read = list(decoded([sample.path for sample in samples], RGB, batch_size, workers))
+    assert len(read) == -(-10 // batch_size)
+    assert all(pixels.shape == (len(numbers), *RGB.shape) for numbers, pixels, _ in read)
+    assert [n for numbers, _, _ in read for n in numbers] == [0, 1, 2, 4, 5, 6, 8, 9]
+    assert [int(p) for _, pixels, _ in read for p in pixels[:, 0, 0, 0]] == [0, 1, 2, 4, 5, 6, 8, 9]
+    problems = {number: problem for _, _, some in read for number, problem in some.items()}
+    assert list(problems) == [3, 7]
+    assert problems[3] == Problem(samples[3].path, "is empty (0 bytes)")
+    assert str(problems[7]) == f"{samples[7].path}: is not an image, whatever its name says"
 
 
-def test_nothing_readable(tmp_path):
-    samples = numbered(tmp_path, 3)
-    for sample in samples:
-        sample.path.write_bytes(b"")
-    images, problems = read_images(samples, RGB, 2)
-    assert len(images) == 0
-    assert len(problems) == 3
-    assert epoch_of(images) == []
-
-
-def test_no_sample_at_all():
-    images, problems = read_images([], RGB, 2)
-    assert (len(images), problems) == (0, [])
+def test_few_files_are_read_before_they_are_asked_for(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(streaming, "decode_or_problem", lambda path, spec: read.append(path) or np.zeros(spec.shape))
+    batches = streaming.decoded([tmp_path / str(n) for n in range(1000)], RGB, 4, 2)
+    for _ in range(10):
+        next(batches)
+    time.sleep(0.2)
+    assert 40 <= len(read) <= 40 + 4 * streaming.PREFETCH
+    assert list(streaming.decoded([], RGB, 4, 2)) == []
 
 
 def test_the_order_comes_from_seed_and_epoch(tmp_path):
-    images, _ = read_images(numbered(tmp_path, 30), RGB, 2)
+    images = loaded(numbered(tmp_path, 30))
     orders = {
         (seed, number): order(epoch_of(images, number, seed=seed)) for seed in (0, 1, 2**63 - 1) for number in (0, 1)
     }
@@ -611,7 +619,7 @@ def test_the_order_comes_from_seed_and_epoch(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 20, 64])
 def test_the_last_batch_may_be_smaller(tmp_path, batch_size):
-    images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
+    images = loaded(numbered(tmp_path, 20))
     batches = epoch_of(images, batch_size=batch_size)
     sizes = [batch.size for batch in batches]
     assert sum(sizes) == 20
@@ -624,7 +632,7 @@ def test_the_last_batch_may_be_smaller(tmp_path, batch_size):
 def test_batches_are_bytes_channels_last(tmp_path, spec, channels):
     pixels = noise(12, 6, 5, 3)
     samples = [Sample(save(tmp_path, Image.fromarray(p), f"{i}.png"), i % 2) for i, p in enumerate(pixels)]
-    images, _ = read_images(samples, spec, 2)
+    images = loaded(samples, spec)
     batches = epoch_of(images, batch_size=5, seed=None)
     for batch in batches:
         assert batch.inputs[0].dtype == torch.uint8
@@ -637,36 +645,42 @@ def test_batches_are_bytes_channels_last(tmp_path, spec, channels):
     assert torch.cat([batch.targets[0] for batch in batches]).tolist() == [i % 2 for i in range(12)]
 
 
-def test_memory_and_workers_change_nothing(tmp_path, monkeypatch):
+def test_memory_and_workers_change_nothing(tmp_path):
     samples = numbered(tmp_path, 45)
-    samples[11].path.write_bytes(b"")
     runs = []
-    for share in (0.25, 0):
-        monkeypatch.setattr(image_store, "MEMORY_SHARE", share)
-        for workers in (1, 2, 7):
-            images, problems = read_images(samples, RGB, workers)
-            assert (len(images.cache.rows) == 0) == (share == 0)
-            runs.append(([str(p) for p in problems], epoch_of(images, 3, workers=workers)))
-    (problems, batches), *others = runs
-    for other_problems, other_batches in others:
-        assert other_problems == problems
+    for room in (2**30, 0):
+        images = loaded(samples, room=room)
+        assert (len(images.cache.rows) == 0) == (room == 0)
+        runs += [epoch_of(images, 3, workers=workers) for workers in (1, 2, 7)]
+    batches, *others = runs
+    for other_batches in others:
         assert len(other_batches) == len(batches)
         for batch, other in zip(batches, other_batches, strict=True):
             assert torch.equal(batch.inputs[0], other.inputs[0])
             assert torch.equal(batch.targets[0], other.targets[0])
 
 
+def test_a_process_makes_its_rows_of_each_batch(tmp_path):
+    images = loaded(numbered(tmp_path, 21))
+    whole = epoch_of(images)
+    ranks = [list(ImageBatches(images, 8, 2, seed=0, rank=(number, 3)).epoch(0)) for number in range(3)]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        assert [part.of for part in parts] == [batch.size] * 3
+        assert [part.first for part in parts] == np.cumsum([0, *(part.size for part in parts)])[:-1].tolist()
+        assert torch.equal(torch.cat([part.inputs[0] for part in parts]), batch.inputs[0])
+        assert torch.equal(torch.cat([part.targets[0] for part in parts]), batch.targets[0])
+
+
 @pytest.mark.parametrize("first", [0, 1, 3, 5])
 def test_an_epoch_goes_on_from_any_batch(tmp_path, first):
-    images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
+    images = loaded(numbered(tmp_path, 20))
     whole, rest = (list(ImageBatches(images, 4, 2, seed=0).epoch(2, begin)) for begin in (0, first))
     assert len(rest) == 5 - first
     assert order(rest) == order(whole)[4 * first :]
 
 
-def test_an_epoch_may_be_left_in_the_middle(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_store, "MEMORY_SHARE", 0)
-    images, _ = read_images(numbered(tmp_path, 20), RGB, 2)
+def test_an_epoch_may_be_left_in_the_middle(tmp_path):
+    images = loaded(numbered(tmp_path, 20), room=0)
     batches = ImageBatches(images, 4, 2, seed=0)
     began = batches.epoch(0)
     first = next(began)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -323,12 +324,23 @@ def predict(
     Exit code 2 when a file could not be read; the others are answered all the same.
     """
     from .runs import Run
+    from .structures import Problem
 
-    predictions, problems = Run(run).predict(files)
+    problems: list[Problem] = []
+
+    def answered() -> Iterator[Any]:
+        for said in Run(run).predictions(files):
+            if isinstance(said, Problem):
+                problems.append(said)
+            else:
+                yield said
+
     if as_json:
-        _print_json({"predictions": [p.as_dict() for p in predictions], "unreadable": _as_rows(problems)})
-    elif predictions:
-        say(_prediction_table(predictions, top))
+        _print_json_list("predictions", (p.as_dict() for p in answered()), lambda: {"unreadable": _as_rows(problems)})
+    else:
+        table = _prediction_table(answered(), top)
+        if table.row_count:
+            say(table)
     _tell(problems)
     if problems:
         raise typer.Exit(2)
@@ -415,7 +427,7 @@ def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) ->
     say(f"Report {Run(run).report()}")
 
 
-def _prediction_table(predictions: list[Any], top: int) -> Any:
+def _prediction_table(predictions: Iterable[Any], top: int) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -442,6 +454,19 @@ def _until_interrupted(work: Callable[..., Any], *arguments: Any, **named: Any) 
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
+
+
+def _print_json_list(name: str, items: Iterable[Any], others: Callable[[], dict[str, Any]]) -> None:
+    """One object with a list, printed item by item as they come, and what is known only then."""
+    items = iter(items)
+    first = list(islice(items, 1))  # what goes wrong at once is told alone
+    print(f'{{"{name}": [', end="")
+    for number, item in enumerate(chain(first, items)):
+        print("," if number else "", json.dumps(item, indent=1), sep="\n", end="")
+    print("\n]", end="")
+    for key, value in others().items():
+        print(f",\n{json.dumps(key)}: {json.dumps(value, indent=1)}", end="")
+    print("}")
 
 
 def _as_rows(problems: list[Problem]) -> list[dict[str, str]]:

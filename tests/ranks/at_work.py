@@ -99,7 +99,10 @@ def numbers():
     x, y = data(120)
     x += np.eye(3, dtype=np.float32)[y][:, None, None]
     sweep = sl.lr_find(model, x, y, batch_size=16, steps=40, start=1e-4, end=1.0, verbose=0)
-    return {"history": {name: [value] for name, value in evaluated.items()}, "weights": [torch.tensor(sweep.losses[:20])]}
+    return {
+        "history": {name: [value] for name, value in evaluated.items()},
+        "weights": [torch.tensor(sweep.losses[:20])],
+    }
 
 
 class EndsAt(Callback):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..structures import IGNORE, Boxes, ImageSpec, Problem, Sample
+from ..structures import IGNORE, Boxes, ImageSpec, Sample
 from .augment import Example
-from .cache import PixelCache, in_memory
-from .decode import decode, decode_or_problem, image_size
+from .cache import PixelCache
+from .decode import decode, image_size
 from .mask_files import read_mask
 from .mix import augmented
 from .placement import Placement, place
@@ -100,31 +99,6 @@ def _from_frame(placement: Placement) -> np.ndarray:
 def _placed_boxes(sample: Sample, boxes: Boxes, spec: ImageSpec) -> Boxes:
     size = sample.size or image_size(sample.path)
     return visible(boxes, corners_of(place(size, spec).to_frame(boxes.xyxy)), (spec.height, spec.width), MIN_VISIBLE)
-
-
-def read_images(
-    samples: Sequence[Sample], spec: ImageSpec, workers: int, *, advance: Callable[[], None] = lambda: None
-) -> tuple[Images, list[Problem]]:
-    """Decode every image now: (the readable ones, in memory where they fit, and what is wrong with the others)."""
-    cache = in_memory(samples, row_bytes(spec, masks=False), int(MEMORY_SHARE * free_memory()))
-    good: list[int] = []
-    problems: list[Problem] = []
-
-    def one(index: int) -> Problem | None:
-        image = decode_or_problem(samples[index].path, spec)
-        if isinstance(image, Problem):
-            return image
-        cache.put(index, image.reshape(-1))
-        return None
-
-    with ThreadPoolExecutor(workers) as pool:
-        for index, problem in enumerate(pool.map(one, range(len(samples)))):
-            advance()
-            if problem is None:
-                good.append(index)
-            else:
-                problems.append(problem)
-    return Images([samples[i] for i in good], spec, cache.chosen(good)), problems
 
 
 def free_memory() -> int:

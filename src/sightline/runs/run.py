@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,17 @@ import torch
 
 from ..allocator import freed_memory_kept
 from ..console import progress_bar
-from ..data.decode import decode_or_problem
-from ..data.images import Images, read_images
+from ..data.images import Images
 from ..data.listing import existing_folder, list_images
 from ..data.loader import ImageBatches
+from ..data.streaming import decoded
 from ..errors import DataError, RunError, choose
+from ..layout import to_channels_first
 from ..models import Model, load_model
 from ..structures import Dataset, ImageSpec, Prediction, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..training import loop
+from ..training.batches import Batch
 from .folder import RunFolder, read_json, read_recorded, recorded_split
 
 
@@ -73,11 +75,31 @@ class Run:
         Raises DataError for a folder without images, or with a class that the network does not know.
         """
         split, samples = self._samples_for(data, format)
-        images, problems = read_split(split, samples, self.image, workers)
-        if not len(images):
+        answers: list[torch.Tensor] = []
+        read: list[Sample] = []
+        problems: list[Problem] = []
+        with freed_memory_kept(), progress_bar("Measuring") as bar:
+            row = bar.add_task(split, total=len(samples), note="")
+            for numbers, said, unreadable in self._answers([s.path for s in samples], batch_size, workers):
+                answers.append(said)
+                read += [samples[number] for number in numbers]
+                problems += unreadable.values()
+                bar.advance(row, len(numbers) + len(unreadable))
+        if not read:
             what = f"None of the {len(samples)} images to measure on can be read"
             raise DataError(what, received=str(problems[0]) if problems else None)
-        return measure(self.model, self.task, split, images, self.classes, batch_size, workers), problems
+        labels = np.array([sample.label for sample in read], np.int64)
+        return self.task.measure(split, torch.cat(answers).numpy(), labels, self.classes), problems
+
+    def _answers(
+        self, paths: Sequence[Path], batch_size: int, workers: int
+    ) -> Iterator[tuple[list[int], torch.Tensor, dict[int, Problem]]]:
+        """For each batch of files the numbers of the readable ones, the network's answers, and what is wrong with the others."""
+        ask = loop.asking(self.model)
+        for numbers, pixels, problems in decoded(paths, self.image, batch_size, workers):
+            inputs = to_channels_first(torch.from_numpy(pixels))
+            said = ask(Batch((inputs,), None, None, len(numbers))) if numbers else torch.empty(0, len(self.classes))
+            yield numbers, said, problems
 
     def _samples_for(self, data: str | Path | None, format: str | None) -> tuple[str, tuple[Sample, ...]]:
         if not self.path.is_file():
@@ -112,27 +134,25 @@ class Run:
         )
 
     def predict(
-        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32
+        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32, workers: int = 2
     ) -> tuple[list[Prediction], list[Problem]]:
         """What the network says of image files, or of all images in folders; and the files that could not be read."""
+        said = list(self.predictions(files, batch_size=batch_size, workers=workers))
+        return [p for p in said if isinstance(p, Prediction)], [p for p in said if isinstance(p, Problem)]
+
+    def predictions(
+        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32, workers: int = 2
+    ) -> Iterator[Prediction | Problem]:
+        """The same one by one, in the files' order, as they are read: a folder may be larger than memory."""
         paths = expand([files] if isinstance(files, (str, Path)) else list(files))
-        spec = self.image
-        predictions: list[Prediction] = []
-        problems: list[Problem] = []
-        for start in range(0, len(paths), batch_size):
-            images: list[np.ndarray] = []
-            good: list[Path] = []
-            for path in paths[start : start + batch_size]:
-                image = decode_or_problem(path, spec)
-                if isinstance(image, Problem):
-                    problems.append(image)
-                else:
-                    images.append(image)
-                    good.append(path)
-            if good:
-                answers = self.model.predict(np.stack(images), batch_size=batch_size)
-                predictions += [self.task.prediction(p, a, self.classes) for p, a in zip(good, answers, strict=True)]
-        return predictions, problems
+        task, classes = self.task, self.classes
+        for numbers, answers, problems in self._answers(paths, batch_size, workers):
+            said: dict[int, Prediction | Problem] = {
+                number: task.prediction(paths[number], answer, classes)
+                for number, answer in zip(numbers, answers.numpy(), strict=True)
+            }
+            for _, each in sorted((said | problems).items()):
+                yield each
 
     def report(self) -> Path:
         """Write report.html anew from the run's files; returns its path."""
@@ -166,13 +186,6 @@ def expand(paths: Sequence[str | Path]) -> list[Path]:
             raise DataError(f"{path} holds no image")
         files += inside
     return files
-
-
-def read_split(split: str, samples: Sequence[Sample], image: ImageSpec, workers: int) -> tuple[Images, list[Problem]]:
-    """Decode the images of a split, with progress: the readable ones, and what is wrong with the others."""
-    with progress_bar("Reading") as bar:
-        row = bar.add_task(split, total=len(samples), note="")
-        return read_images(samples, image, workers, advance=lambda: bar.advance(row))
 
 
 def measure(

@@ -102,16 +102,26 @@ def predict(network: Network, batches: Batches) -> Any:
     return whole if isinstance(said, (list, tuple)) else whole[0]
 
 
-def answers_and_targets(network: Network, batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a network with one output answers, in inference mode, and what it should have."""
-    answers: list[torch.Tensor] = []
-    targets: list[torch.Tensor] = []
+def asking(network: Network) -> Callable[[Batch], torch.Tensor]:
+    """What answers batches for a network with one output, in inference mode, as they come."""
     bites = Bites()
     with inference(network):
         faster = in_place(network)
-        for batch in batches:
-            answers += bites.of(batch, lambda bite: answer(faster, bite.inputs).cpu())
-            targets += [target for target in batch.targets or () if target is not None]
+
+    def ask(batch: Batch) -> torch.Tensor:
+        with inference(network):
+            return torch.cat(list(bites.of(batch, lambda bite: answer(faster, bite.inputs).cpu())))
+
+    return ask
+
+
+def answers_and_targets(network: Network, batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a network with one output answers, in inference mode, and what it should have."""
+    answers, targets = [], []
+    ask = asking(network)
+    for batch in batches:
+        answers.append(ask(batch))
+        targets += [target for target in batch.targets or () if target is not None]
     return torch.cat(answers), torch.cat(targets or [torch.empty(0)])
 
 
