@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import sightline as sl
@@ -14,6 +15,7 @@ from sightline.cli import main
 from sightline.data.recipes import PRESETS
 from sightline.data.sources import FORMATS
 from sightline.runs.rates import SCHEDULES
+from sightline.runs.settings import FIT_MEMORY
 from sightline.structures import RESIZES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -103,6 +105,24 @@ def test_python_of_the_page_on_measures(folder, capsys):
     ):
         assert words in printed
     assert (folder / "invariance.png").is_file()
+
+
+def test_python_of_the_page_on_devices(folder, monkeypatch, capsys):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    run = sl.train("photos", epochs=1, image_size=16)
+    model = sl.create("small_cnn", input_shape=(16, 16, 3), classes=2)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    try:
+        assert run_listings("devices", model=model, x=np.zeros((4, 16, 16, 3)), y=np.zeros(4), run=run) == 2
+    finally:
+        torch.distributed.destroy_process_group()
+    assert "more-photos/dog/4.jpg" in capsys.readouterr().out
+
+
+def test_the_page_on_devices_names_every_way_to_fit():
+    for way in FIT_MEMORY:
+        assert f"| `{way}` |" in page("devices")
 
 
 def test_python_of_the_page_on_training(folder, capsys):

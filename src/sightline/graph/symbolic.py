@@ -143,6 +143,8 @@ def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
         own = error.what.startswith(type(layer).__name__)
         what = f"{describe_layer(layer)}: {error.what if own else error.what[0].lower() + error.what[1:]}"
         raise type(error)(what, expected=error.expected, received=error.received, fix=error.fix) from error
+    except torch.OutOfMemoryError:
+        raise  # says nothing of the shape
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shapes = ", ".join(str(value.shape) for value in values_in([args, kwargs]))
         raise ShapeError(
