@@ -3,9 +3,9 @@
 python benchmarks/memory_plan.py [--networks NAME ...] [--precisions float32 bfloat16] [--batches 8 32] [--size 224] [--steps 3]
                                  [--modes train infer] [--json FILE] [--measured FILE]
 
-Each case is a process of its own. It loads all libraries by training and asking a tiny network, notes its resident set, and then
-makes the network and calls the public `fit` (Adam, `--steps` batches) or `predict` on random images. Measured is the highest resident
-set (VmHWM) less the one noted; the plan beside it is `peak - library`. Images and targets of all batches are there before the note.
+Each case is a process of its own. It loads all libraries by training and asking a tiny network, notes its resident set, makes the
+network, and calls the public `fit` (Adam, `--steps` batches) or `predict` on random images. Measured is the highest resident set
+(VmHWM) of that call less the one noted; the plan beside it is `peak - library`. Images and targets of all batches are there before the note.
 A name with "timm:" is timm's network as `layers.Torch`.
 """
 
@@ -75,14 +75,14 @@ def measure(case: dict[str, Any]) -> dict[str, int]:
     y = np.zeros(count, np.int64)
     load_libraries(case["network"])
     before = resident("VmRSS")
-    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")  # VmHWM begins anew
     model = network(case["network"], case["size"])
+    model = model.to(torch.bfloat16) if case["mode"] == "infer" and case["precision"] == "bfloat16" else model
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # VmHWM begins anew: at the resident set of now, with the network in it
     if case["mode"] == "train":
         model.compile("adam", "sparse_categorical_crossentropy", precision=case["precision"])
         model.fit(x, y, batch_size=case["batch"], verbose=0)
     else:
-        model = model.to(torch.bfloat16) if case["precision"] == "bfloat16" else model
         model.predict(x, batch_size=case["batch"])
     return {"library": before - x.nbytes, "peak": resident("VmHWM") - before}
 
