@@ -20,7 +20,9 @@ def make(input_shape=(32, 32, 3), classes=2):
     ])
 """
 # A small rate: Adam makes a whole step of the last digits, where a gradient is 0 but for them
-SETTINGS = "--model net.py:make --image-size 32 --batch-size 7 --augment light --schedule constant --lr 0.0003 --workers 1"
+SETTINGS = (
+    "--model net.py:make --image-size 32 --batch-size 7 --augment light --schedule constant --lr 0.0003 --workers 1"
+)
 SETTINGS = [*SETTINGS.split(), "--precision", "float32", "--ema", "0.9", "--clip", "1.0", "--no-cache"]
 
 

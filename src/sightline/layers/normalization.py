@@ -236,6 +236,8 @@ class LocalResponseNormalization(Layer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         window = 2 * self.depth_radius + 1  # torch takes the mean over it where the paper takes the sum
+        if x.dtype in (torch.float16, torch.bfloat16):  # in which torch has no such pooling on CPUs
+            return F.local_response_norm(x.float(), window, self.alpha * window, self.beta, self.bias).to(x.dtype)
         return F.local_response_norm(x, window, self.alpha * window, self.beta, self.bias)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LIBRARY_ON_CPU = 750_000_000
 # A CUDA context with the kernels of torch, cuBLAS and cuDNN, and cuBLAS's workspace (8 MiB, on Hopper 32): not measured here
 LIBRARY_ON_CUDA = 500_000_000 + 32 * 2**20
+DRAWN_AT_ONCE = 4 * 2**20  # bytes
 STEPS = 3  # of training that are played to the allocator; what it holds hardly rises after that
 MODEL = ("kernels", "parameters", "buffers")
 STATIC = (*MODEL, "optimizer")
@@ -269,7 +270,7 @@ def _held(stream: Stream, device: str, training: bool) -> int:
 
 
 def _make_network(allocator: Allocator, stream: Stream) -> None:
-    """Take the weights; a convolution's is first made in another order, and then copied."""
+    """Take the weights. A convolution's is copied into its order, and then drawn in another (see `initializers`)."""
     for event in stream.events:
         kind = stream.kinds.get(event.storage)
         if event.bytes <= 0 or kind not in STATIC:
@@ -279,6 +280,10 @@ def _make_network(allocator: Allocator, stream: Stream) -> None:
         allocator.take(event.storage, event.bytes)
         if kind == "kernels":
             allocator.give("other order")
+            allocator.take("drawn", event.bytes)
+            allocator.take("magnitudes", min(event.bytes, DRAWN_AT_ONCE))
+            allocator.give("magnitudes")
+            allocator.give("drawn")
 
 
 def _play(allocator: Allocator, stream: Stream, step: int, left: set[Any]) -> set[Any]:

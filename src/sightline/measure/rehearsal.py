@@ -202,7 +202,7 @@ def _inputs(network: Network, batch_size: int) -> tuple[torch.Tensor, ...]:
 def _batch(network: Network, step: Step, batch_size: int) -> Batch:
     """A batch for a network, with targets of the kind that each output's loss takes."""
     targets: list[torch.Tensor | None] = []
-    for value, part in zip(network.outputs, step._parts, strict=True):
+    for value, part in zip(network.outputs, step._outputs, strict=True):
         if part.goal.loss is None:
             targets.append(None)
             continue

@@ -46,7 +46,7 @@ class Step:
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.parts = 1  # in which a batch is computed
         self.updating = False  # or ended in the middle of an update
-        self._parts = [_Part(goal, several=len(goals) > 1) for goal in goals]
+        self._outputs = [_Output(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
         self._fresh = self.counted() if self.ranks is not None else {}
         self._regularized = network.regularized_layers()  # a walk through all modules, so not in every step
@@ -138,10 +138,10 @@ class Step:
         weights = batch.weights or (None,) * len(answers)
         losses = [
             loss
-            for i, (part, said, true, weight) in enumerate(
-                zip(self._parts, answers, batch.targets, weights, strict=True)
+            for i, (output, said, true, weight) in enumerate(
+                zip(self._outputs, answers, batch.targets, weights, strict=True)
             )
-            if (loss := part.evaluate(said, true, weight, batch, partial(whole.divisor, i) if whole else None))
+            if (loss := output.evaluate(said, true, weight, batch, partial(whole.divisor, i) if whole else None))
             is not None
         ]
         share = 1 if whole is None else batch.size / batch.whole
@@ -157,8 +157,8 @@ class Step:
 
     def _forget(self) -> None:
         self._mean_loss.reset()
-        for part in self._parts:
-            part.reset()
+        for output in self._outputs:
+            output.reset()
         self._fresh = self.counted() if self.ranks is not None else {}
 
     def result(self) -> dict[str, Any]:
@@ -178,25 +178,27 @@ class Step:
     def own_result(self) -> dict[str, Any]:
         """The same of the rows that this process has computed."""
         logs: dict[str, Any] = {"loss": self._mean_loss.result()}
-        for part in self._parts:
-            logs |= {name: _plain(metric.result()) for name, metric in zip(part.names, part.metrics(), strict=True)}
-        if len(losses := [part for part in self._parts if part.goal.loss is not None]) > 1:
-            logs |= {f"{part.prefix}loss": part.mean_loss.result() for part in losses}
+        for output in self._outputs:
+            logs |= {name: _plain(metric.result()) for name, metric in zip(output.names, output.metrics(), strict=True)}
+        if len(losses := [output for output in self._outputs if output.goal.loss is not None]) > 1:
+            logs |= {f"{output.prefix}loss": output.mean_loss.result() for output in losses}
         return logs
 
     def names(self) -> list[str]:
         """The names of the metrics, as the logs have them."""
-        return [name for part in self._parts for name in part.names]
+        return [name for output in self._outputs for name in output.names]
 
     def counted(self) -> dict[str, Any]:
         """What the loss and the metrics have counted in this process since the last reset; copies."""
-        return copied({"loss": self._mean_loss.state_dict(), "outputs": [part.state_dict() for part in self._parts]})
+        return copied(
+            {"loss": self._mean_loss.state_dict(), "outputs": [output.state_dict() for output in self._outputs]}
+        )
 
     def count_on_from(self, state: dict[str, Any]) -> None:
         """Go on from what `counted` gave."""
         self._mean_loss.load_state_dict(state["loss"])
-        for part, its in zip(self._parts, state["outputs"], strict=True):
-            part.load_state_dict(its)
+        for output, its in zip(self._outputs, state["outputs"], strict=True):
+            output.load_state_dict(its)
 
     def state_dict(self) -> dict[str, Any]:
         """The numerics, and what was counted since the last reset, by all ranks together; all must ask."""
@@ -221,7 +223,7 @@ def _plain(value: Any) -> Any:
     return value if getattr(value, "ndim", 0) else float(value)
 
 
-class _Part:
+class _Output:
     """One output's share of a step."""
 
     def __init__(self, goal: Goal, *, several: bool):
