@@ -236,6 +236,8 @@ def lr(
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
         weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, recipe=recipe,
     )  # fmt: skip
+    if not _is_first():
+        return
     if as_json:
         _print_json(found.as_dict())
     else:
@@ -452,6 +454,11 @@ def _until_interrupted(work: Callable[..., Any], *arguments: Any, **named: Any) 
         raise typer.Exit(interrupted.exit_code) from None
 
 
+def _is_first() -> bool:
+    """Whether this is the only process, or the first that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
@@ -483,9 +490,8 @@ def main() -> None:
     try:
         app()
     except SightlineError as error:
-        rank = os.environ.get("RANK", "0")
         if not error.is_told:
-            complain(f"error: {error}" if rank == "0" else f"error in process {rank}: {error}")
+            complain(f"error: {error}" if _is_first() else f"error in process {os.environ['RANK']}: {error}")
         sys.exit(2)
     except OSError as error:
         complain(f"error: {error.filename or 'a file'}: {error.strerror or error}")

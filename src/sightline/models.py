@@ -204,7 +204,7 @@ class Model(Network):
         self._build_for(x)
         self._require_built("evaluate")
         logs = self._measuring("evaluate", (x, y, sample_weight), batch_size, steps)()
-        if verbose != 0:
+        if verbose != 0 and is_first():
             say(as_text(logs))
         values = list(logs.values())
         return logs if return_dict else values[0] if len(values) == 1 else values

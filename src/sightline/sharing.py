@@ -25,7 +25,7 @@ class Summing(Protocol):
 @dataclass(frozen=True)
 class Share:
     """Rows `first` .. `first + rows` - 1 of a batch of `total`. `ranks` compute the others at the same time; without them
-    they come before or after, in this process.
+    they come before or after, in this process. Where `rows` is 0, one is computed that counts for nothing: layers need one.
     """
 
     first: int
@@ -63,13 +63,14 @@ def own(drawn: torch.Tensor) -> torch.Tensor:
     share = _CURRENT.get()
     if share is None or not drawn.ndim or len(drawn) != share.total:
         return drawn
-    return drawn[share.first : share.first + share.rows]
+    return drawn[:1] if share.rows == 0 else drawn[share.first : share.first + share.rows]
 
 
 def like(x: torch.Tensor) -> torch.Tensor:
     """An empty tensor as `x`, in the same order of memory, with all rows of its batch."""
     if _CURRENT.get() is None:
         return torch.empty_like(x)
-    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    order = torch.channels_last if last else torch.contiguous_format
-    return torch.empty((rows_of(x), *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=order)
+    order = sorted(range(x.ndim), key=x.stride, reverse=True)
+    sizes = (rows_of(x), *x.shape[1:])
+    made = torch.empty([sizes[dim] for dim in order], dtype=x.dtype, device=x.device)
+    return made.permute(sorted(range(x.ndim), key=order.__getitem__))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import sightline as sl
@@ -85,50 +86,88 @@ def trained():
     light = network(norm=True, dtype=torch.float32)
     light = sl.rewrite.recompute(light, [("conv2d", "batch_normalization", "re_lu", "spatial_dropout2d")])
     found["recomputed"] = fitted(light.double())
+    found["no row in a process, float32"] = fitted(plain(layers.Reshape((-1, 4, 1))), n=33)
+    one_number = fitted(plain(), n=33, loss=lambda true, said: (said - true.reshape(-1, 1)).square().mean())
+    assert all(np.isfinite(one_number["history"]["loss"]))
+    found["one number for a batch"] = one_number
+    found["another order of memory"] = fitted(plain(layers.Cropping2D(1), layers.Dropout(0.5)))
+    found["transposed"] = fitted(plain(layers.Permute((3, 1, 2)), layers.Dropout(0.5, seed=3)))
+    found["uninterrupted"] = fitted(network(norm=True, seed=2), callbacks=[EndsAt(0)])
     found["numbers"] = numbers()
     return found
 
 
-def numbers():
-    """What evaluation and the learning-rate finder give."""
+def plain(*between):
     torch.manual_seed(0)
-    model = sl.Sequential([sl.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, activation="softmax")])
-    fitted(model.double(), epochs=1)
-    x, y = data(29, seed=3)
-    evaluated = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
-    x, y = data(120)
-    x += np.eye(3, dtype=np.float32)[y][:, None, None]
-    sweep = sl.lr_find(model, x, y, batch_size=16, steps=40, start=1e-4, end=1.0, verbose=0)
-    return {
-        "history": {name: [value] for name, value in evaluated.items()},
-        "weights": [torch.tensor(sweep.losses[:20])],
-    }
+    conv = layers.Conv2D(4, 3, activation="relu")
+    return sl.Sequential([sl.Input((8, 8, 3)), conv, *between, layers.Flatten(), layers.Dense(3, activation="softmax")])
 
 
-class EndsAt(Callback):
-    """Ends each process after a step, as a loss of power would."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == self.step:
-            raise InterruptedError
+def own_draws():
+    """A layer of someone else that draws: not the same numbers as one process's, but all go on alike."""
+    model = fitted(plain(layers.Torch(torch.nn.Dropout(0.5))))
+    orders = torch.randperm(100)
+    return {"drawn": model | {"weights": [*model["weights"], orders]}}
 
 
-class DiesAt(Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == 3 and current().number == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+class Fails(layers.Layer):
+    """A layer whose process runs out of memory once, in evaluation."""
+
+    armed = False
+
+    def forward(self, x):
+        if Fails.armed and not self.training:
+            Fails.armed = False
+            raise torch.OutOfMemoryError("on purpose")
+        return x * 1
 
 
-def resumed(folder, end):
-    """A training kept in a folder, until a step (0: to its end)."""
-    kept = BackupAndRestore(folder / "kept", save_freq=1, delete_checkpoint=False)
-    try:
-        return fitted(network(norm=True, seed=2), callbacks=[kept, EndsAt(end)], epochs=4)
-    except InterruptedError:
-        return None
+def evaluated():
+    found = {}
+    for batch in (1, 3, 5):
+        for reduction in ("sum", "sum_over_batch_size"):
+            model = plain(Fails())
+            model.compile("sgd", sl.losses.SparseCategoricalCrossentropy(reduction=reduction), metrics=["accuracy"])
+            x, y = data(37)
+            Fails.armed = current() is not None and current().number == 1
+            logs = model.evaluate(x[: 8 * batch], y[: 8 * batch], batch_size=8, verbose=0, return_dict=True)
+            found[f"{batch} {reduction}"] = {
+                "history": {name: [value] for name, value in logs.items()},
+                "weights": [torch.ones(1)],
+            }
+    return found
+
+
+class Kept(sl.metrics.Metric):
+    """Counts in an array, or in a list, which cannot be added up."""
+
+    def __init__(self, growing=False, name="kept"):
+        super().__init__(name)
+        self.growing = growing
+        self.reset_state()
+
+    def reset_state(self):
+        self.counts = [] if self.growing else np.zeros(2)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if self.growing:
+            self.counts.extend([float(len(y_true))] * len(y_true))
+        else:
+            self.counts += len(y_true)
+
+    def result(self):
+        return float(sum(self.counts))
+
+
+def counted():
+    found = fitted(plain(), metrics=[Kept()], epochs=1)
+    assert found["history"]["kept"] == [74.0], found["history"]
+    with pytest.raises(sl.errors.SightlineError, match="cannot be added up"):
+        fitted(plain(), metrics=[Kept(growing=True)], epochs=1)
+    return {"array": found}
+
+
+SCENARIOS = {"own-draws": own_draws, "evaluated": evaluated, "counted": counted}
 
 
 def main():
@@ -138,6 +177,8 @@ def main():
         ranks = current()
         if scenario in ("trained", "few"):
             found = trained() if scenario == "trained" else few()
+        elif scenario in SCENARIOS:
+            found = SCENARIOS[scenario]()
         elif scenario == "out-of-memory":
             if ranks is not None and ranks.number != 1:
                 os.environ.pop("SIGHTLINE_FAULT", None)  # it happens in the second process alone

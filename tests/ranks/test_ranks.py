@@ -104,19 +104,34 @@ def test_a_clock_that_differs_stops_all(tmp_path):
     assert len(losses[0]) < 100_000
 
 
-def test_a_training_goes_on_in_another_number_of_processes(tmp_path):
+def test_a_training_goes_on_in_another_number_of_processes(alone, tmp_path):
     """From two to one, and back to two."""
-    uninterrupted, _ = run("0", _new(tmp_path / "another"), 1)
     run("7", tmp_path, 2)  # within the second epoch
     run("12", tmp_path, 1)
     found, _ = run("0", tmp_path, 2)
     for each in found:
-        assert_same(each["resumed"], uninterrupted[0]["resumed"], "resumed")
+        assert_same(each["resumed"], alone["uninterrupted"], "resumed")
 
 
-def _new(folder):
-    folder.mkdir()
-    return folder
+@pytest.mark.slow
+def test_layers_that_draw_by_themselves_leave_all_alike(tmp_path):
+    first, second = run("own-draws", tmp_path, 2)[0]
+    for one, other in zip(first["drawn"]["weights"], second["drawn"]["weights"], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_evaluation_goes_on_where_memory_runs_out_in_one_process(tmp_path):
+    """In any batch, the last one too, whatever the loss exchanges."""
+    alone, _ = run("evaluated", tmp_path, 1)
+    for found in run("evaluated", tmp_path, 2)[0]:
+        for what, expected in alone[0].items():
+            assert_same(found[what], expected, what)
+
+
+@pytest.mark.slow
+def test_metrics_of_ones_own_are_added_up_or_refused(tmp_path):
+    run("counted", tmp_path, 2)
 
 
 class Sharing:
@@ -139,7 +154,7 @@ def test_normalization_together_has_the_gradients_of_torchs(shape, affine):
     answers = []
     for compute in (
         lambda: torch.batch_norm(x, weight, bias, None, None, True, 0.0, 1e-3, False),
-        lambda: NormalizedTogether.apply(x, weight, bias, 1e-3, Sharing())[0],
+        lambda: NormalizedTogether.apply(x, weight, bias, 1e-3, Sharing(), True)[0],
     ):
         y = compute()
         wanted = [x, *([weight, bias] if affine else [])]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..console import say
 from ..errors import ArgumentError, whole_number
 from ..training import checkpoint, interruption
-from ..training.ranks import agreeing
+from ..training.ranks import agreeing, current
 from .base import Callback
 
 if TYPE_CHECKING:
@@ -55,6 +55,13 @@ class BackupAndRestore(Callback):
         saved = checkpoint.newest(self.backup_dir, say)
         if saved is not None and not (isinstance(saved, dict) and {"place", "kind", "trained"} <= saved.keys()):
             raise ArgumentError("This is no checkpoint of a training", received=str(self.backup_dir))
+        ranks = current()
+        places = [] if ranks is None else ranks.all_of(saved and saved["place"])
+        if any(place != places[0] for place in places):
+            raise ArgumentError(
+                f"The processes that train together do not see the same checkpoint in {self.backup_dir}",
+                received=", ".join(map(str, places)), fix="Keep it where all of them can read it",
+            )  # fmt: skip
         with interruption.noted() as self._asked:
             yield saved
             self._asked.raise_if_asked()  # one that came after the last save

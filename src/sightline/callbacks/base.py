@@ -8,13 +8,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..configurable import Configurable
+from ..console import say
 from ..errors import ArgumentError
+from ..training.ranks import is_first
 
 if TYPE_CHECKING:
     from ..models import Model
     from ..training.training import Training
 
 Logs = Mapping[str, float]
+
+
+def say_once(text: str) -> None:
+    """Say it to the person; of several processes that train together the first one does."""
+    if is_first():
+        say(text)
+
+
 EVENTS = tuple(
     f"on_{what}_{when}" for what in ("train", "epoch", "train_batch", "batch", "test") for when in ("begin", "end")
 )

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..console import say
 from ..errors import ArgumentError
-from .base import Callback, Logs
+from .base import Callback, Logs, say_once
 from .monitoring import Monitoring
 
 
@@ -66,7 +65,7 @@ class ReduceLROnPlateau(Monitoring):
         optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
         self.cooling, self.wait = self.cooldown, 0
         if self.verbose:
-            say(f"Epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate:g}")
+            say_once(f"Epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate:g}")
 
 
 class LearningRateScheduler(Callback):
@@ -92,7 +91,7 @@ class LearningRateScheduler(Callback):
             )
         optimizer.learning_rate = float(rate)
         if self.verbose:
-            say(f"Epoch {epoch + 1}: learning rate {optimizer.learning_rate:g}")
+            say_once(f"Epoch {epoch + 1}: learning rate {optimizer.learning_rate:g}")
 
     def _call(self, epoch: int, rate: float) -> Any:
         parameters = inspect.signature(self.schedule).parameters.values()

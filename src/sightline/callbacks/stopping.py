@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from ..console import duration, say
+from ..console import duration
 from ..errors import SightlineError
 from ..schedules import ABOVE_0, check_numbers
 from ..training.state import copy_of_weights, put_back
-from .base import Callback, Logs
+from .base import Callback, Logs, say_once
 from .monitoring import Monitoring
 
 LOOK_EVERY = 50  # steps between two looks at the losses: each waits for the device
@@ -69,11 +69,11 @@ class EarlyStopping(Monitoring):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch and self.verbose:
-            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            say_once(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             put_back(self.model, self.best_weights)
             if self.verbose:
-                say(f"The weights are those of the best epoch, {self.best_epoch + 1}")
+                say_once(f"The weights are those of the best epoch, {self.best_epoch + 1}")
 
 
 class TerminateOnNaN(Callback):
@@ -126,7 +126,7 @@ class TerminateOnNaN(Callback):
         found = f"Epoch {self._epoch + 1}: the loss of batch {batch} (step {step}) is not finite"
         if self.raise_error:
             raise SightlineError(found, fix="Try a smaller learning rate, clip gradients, or look at that batch's data")
-        say(f"{found}: training stops")
+        say_once(f"{found}: training stops")
         self.model.stop_training = True
 
 
@@ -172,4 +172,4 @@ class TimeBudget(Callback):
             return
         self.spent = True
         self.model.stop_training = True
-        say(f"Epoch {self._epoch + 1}: {duration(self.seconds)} are over after batch {batch + 1}: training stops")
+        say_once(f"Epoch {self._epoch + 1}: {duration(self.seconds)} are over after batch {batch + 1}: training stops")

@@ -104,7 +104,7 @@ class BatchNormalization(_Scaled):
             )
         share = sharing.current()
         if share is not None and share.ranks is not None:
-            return self._normalize_with(share.ranks, x)
+            return self._normalize_with(share.ranks, x, share.rows > 0)
         # torch's kernel moves the mean, and would move the variance by the unbiased one: that it adds to nothing instead
         count, moved = x.numel() // x.shape[1], 1 - self.momentum
         added = torch.zeros_like(self.running_var)
@@ -116,9 +116,9 @@ class BatchNormalization(_Scaled):
             moving.add_(added, alpha=(count - 1) / count)
         return y
 
-    def _normalize_with(self, ranks: sharing.Summing, x: torch.Tensor) -> torch.Tensor:
-        """Over the rows of all processes that compute the batch, as one would that has them all."""
-        y, mean, variance = NormalizedTogether.apply(x, self.weight, self.bias, self.epsilon, ranks)
+    def _normalize_with(self, ranks: sharing.Summing, x: torch.Tensor, counts: bool) -> torch.Tensor:
+        """Over the rows of all processes that compute the batch, as one would that has them all; where x `counts`."""
+        y, mean, variance = NormalizedTogether.apply(x, self.weight, self.bias, self.epsilon, ranks, counts)
         self.running_mean.data.lerp_(mean, 1 - self.momentum)
         self.running_var.data.lerp_(variance, 1 - self.momentum)
         return y
@@ -131,23 +131,20 @@ class NormalizedTogether(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, weight: Any, bias: Any, epsilon: float, ranks: sharing.Summing) -> Any:
-        count, inner = x.numel() // x.shape[1], [dim for dim in range(x.ndim) if dim != 1]
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, epsilon: float, ranks: sharing.Summing, counts: bool) -> Any:
+        count, inner = counts * (x.numel() // x.shape[1]), [dim for dim in range(x.ndim) if dim != 1]
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        own = wide.mean(inner) if count else wide.new_zeros(x.shape[1])
+        own = wide.mean(inner)
         spread = (wide - _by_channel(own, x)).square().sum(inner)
         said = torch.stack(ranks.gathered(torch.cat([wide.new_full((1,), count), own, spread])))
-        counts, means, spreads = said[:, :1], said[:, 1 : 1 + x.shape[1]], said[:, 1 + x.shape[1] :]
-        total = counts.sum()
-        mean = (counts * means).sum(0) / total
-        variance = (spreads + counts * (means - mean).square()).sum(0) / total
-        y = (
-            torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, epsilon, False)
-            if count
-            else torch.empty_like(x)
-        )
+        said = said[said[:, 0] > 0]
+        each, means, spreads = said[:, :1], said[:, 1 : 1 + x.shape[1]], said[:, 1 + x.shape[1] :]
+        total = each.sum()
+        mean = (each * means).sum(0) / total
+        variance = (spreads + each * (means - mean).square()).sum(0) / total
+        y = torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, epsilon, False)
         ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + epsilon), total)
-        ctx.ranks, ctx.has_bias = ranks, bias is not None
+        ctx.ranks, ctx.has_bias, ctx.counts = ranks, bias is not None, counts
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
@@ -157,15 +154,14 @@ class NormalizedTogether(torch.autograd.Function):
         inner = [dim for dim in range(x.ndim) if dim != 1]
         wide = gradient.to(mean.dtype)
         normal = (x.to(mean.dtype) - _by_channel(mean, x)) * _by_channel(inverse, x)
-        of_bias, of_weight = (
-            wide.sum(inner),
-            (wide * normal).sum(inner),
-        )  # of the own rows: all gradients are added up later
+        # Of the own rows: all gradients are added up later
+        of_bias, of_weight = wide.sum(inner), (wide * normal).sum(inner)
         over_all = torch.stack(ctx.ranks.gathered(torch.cat([of_bias, of_weight]))).sum(0) / total
         shared, aligned = over_all.chunk(2)
         scale = inverse if weight is None else inverse * weight
         by_x = _by_channel(scale, x) * (wide - _by_channel(shared, x) - normal * _by_channel(aligned, x))
-        return by_x.to(x.dtype), None if weight is None else of_weight, of_bias if ctx.has_bias else None, None, None
+        by_x = by_x.to(x.dtype) if ctx.counts else torch.zeros_like(x)
+        return by_x, None if weight is None else of_weight, of_bias if ctx.has_bias else None, None, None, None
 
 
 def _by_channel(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

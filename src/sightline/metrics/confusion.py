@@ -59,17 +59,16 @@ class ThresholdCounts:
         self._histogram: torch.Tensor | None = None  # (2: no or yes, levels + 1, columns)
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {"_histogram": self._histogram}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self._histogram = state["_histogram"]
 
     def add(self, y_true: torch.Tensor, y_pred: torch.Tensor, weights: torch.Tensor) -> None:
         """Add a batch: targets (any but zero is yes), predictions and weights, all of shape (cases, columns)."""
         bins, columns = len(self._levels) + 1, y_pred.shape[1]
         if self._histogram is None:
             self._histogram = torch.zeros(2, bins, columns, dtype=torch.float64, device=y_pred.device)
-            self._thresholds = torch.tensor(self._levels, dtype=torch.float32, device=y_pred.device)
         if self._histogram.shape[2] != columns:
             raise ShapeError(
                 "The number of labels changed between batches", expected=self._histogram.shape[2], received=columns
@@ -77,7 +76,8 @@ class ThresholdCounts:
         if self._evenly:  # a lowest level below 0 is below all
             below = even_thresholds_below(y_pred, len(self._levels)).clamp(min=int(self._levels[0] < 0))
         else:
-            below = thresholds_below(y_pred, self._thresholds)
+            thresholds = torch.tensor(self._levels, dtype=torch.float32, device=y_pred.device)
+            below = thresholds_below(y_pred, thresholds)
         cell = ((y_true != 0).long() * bins + below) * columns + torch.arange(columns, device=y_pred.device)
         self._histogram.view(-1).index_add_(0, cell.flatten(), weights.double().flatten())
 

@@ -97,6 +97,8 @@ def why_ended(callbacks: Sequence[Callback], settings: Settings) -> str:
             return f"the loss of step {callback.first_bad_step} was not finite"
         if isinstance(callback, TimeBudget) and callback.spent:
             return f"its {settings.time_budget:g} minutes were over"
+    if settings.patience is None:
+        return "another of its processes ended it"
     return f"no better validation for {settings.patience} epochs"
 
 

@@ -68,7 +68,8 @@ def fitted(
     if isinstance(settings.fit_memory, dict):
         return _taking(Way(**settings.fit_memory), assembly, settings)
     way = first_does(lambda: _chosen(assembly.model, settings, say))
-    return (assembly, settings, []) if way is None else _taking(way, assembly, settings)
+    # In parts or not: what goes on with another memory must have the same callbacks
+    return (assembly, settings, [InParts(1)]) if way is None else _taking(way, assembly, settings)
 
 
 def _chosen(model: Model, settings: Settings, say: Callable[[Any], None]) -> Way | None:
@@ -120,7 +121,9 @@ def ways(plan: MemoryPlan) -> Iterator[Way]:
     Smaller parts cost hardly any time; 16 bits are taken where the device computes in them; computing again costs up to a
     forward pass. BatchNormalization would average over less, so parts become smaller than a few images only at the end.
     """
-    averages = any("BatchNorm" in type(part).__name__ for part in plan.network.modules())
+    averages = any(
+        "BatchNorm" in type(part).__name__ and getattr(part, "trainable", True) for part in plan.network.modules()
+    )
     least = min(LEAST_ROWS if averages else 1, plan.batch_size)
     yield from _in_parts(plan, least)
     precisions = _precisions(plan)

@@ -15,7 +15,7 @@ from ..training import checkpoint
 from .folder import RunFolder, read_recorded, recorded_split
 from .settings import Settings, read_config
 
-MAY_DIFFER = ("epochs", "time_budget", "workers")
+MAY_DIFFER = ("epochs", "time_budget", "workers", "fit_memory")
 
 
 def resumed_settings(

@@ -27,6 +27,7 @@ FREEZE = ("backbone",)
 UNFREEZE = ("last-stage", "all")
 REFUSE, FIT = "refuse", "auto"
 FIT_MEMORY = (REFUSE, FIT, "off")
+TAKEN = ("peak", "parts", "precision", "segments")  # what a run writes down of the way that "auto" took
 # What is usual, and what keeps a network from learning a few hundred images by heart; what a person says wins
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -115,6 +116,11 @@ class Settings:
         choose("precision", self.precision, (AUTO, *PRECISIONS))
         if not isinstance(self.fit_memory, dict):
             choose("fit-memory", self.fit_memory, FIT_MEMORY)
+        elif set(self.fit_memory) != set(TAKEN):
+            raise ArgumentError(
+                "fit_memory holds no way that a run has taken", expected=", ".join(TAKEN),
+                received=", ".join(map(str, self.fit_memory)), fix=f"Give one of {', '.join(FIT_MEMORY)}",
+            )  # fmt: skip
 
     def _check_transfer(self) -> None:
         _check("backbone_lr", self.backbone_lr, lambda v: _is_number(v) and 0 < v <= 1, "a factor above 0, at most 1")
@@ -200,6 +206,8 @@ def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Pat
     chosen = RECIPES[choose("recipe", chosen.get("recipe", "plain"), RECIPES)] | chosen
     if chosen.get("freeze") is not None and chosen.get("unfreeze") is None and not {"augment"} & {*given, *from_file}:
         chosen.pop("augment", None)  # the recipe's: frozen features are of images as they are
+    if isinstance(chosen.get("fit_memory"), dict):  # another run's way, which may not do for this one
+        chosen["fit_memory"] = FIT
     for name in ("model", "runs", "weights"):
         if isinstance(chosen.get(name), Path):
             chosen[name] = str(chosen[name])

@@ -72,11 +72,14 @@ def _train(
     images = open_images(dataset, opening.spec, chosen, log)
     _fit(opening, dataset, images, chosen, folder, log)
     run = Run(folder.path)
-    if is_first():
-        _measure(run, task, images, chosen, log)
-        log(f"Report {run.report()}")
-        log(f"Run {folder.path}")
+    first_does(lambda: _finish(run, task, images, chosen, log))
     return run
+
+
+def _finish(run: Run, task: Task, images: dict[str, Images], settings: Settings, log: Log) -> None:
+    _measure(run, task, images, settings, log)
+    log(f"Report {run.report()}")
+    log(f"Run {run.path}")
 
 
 def _begin(folder: RunFolder, dataset: Dataset, settings: Settings, device: torch.device, log: Log) -> Dataset:

@@ -239,6 +239,8 @@ def _aside(model: Model) -> Iterator[tuple[Step, Callable[[float], None]]]:
     optimizer's state is, which knows whether its rate is a number.
     """
     step = _step_without_metrics(model)
+    if step.ranks is not None:
+        step.ranks.begin_alike(model)
     optimizer = model.optimizer
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     own_rate = optimizer._rate

@@ -134,6 +134,7 @@ def measuring(step: Step, network: nn.Module, decided: Callable[[Choice], None])
     def take(batch: Batch) -> torch.Tensor:
         if step.numerics.precision == AUTO:
             other = sixteen_bits(_device(network))
+            other = other if step.ranks is None else step.ranks.same(other)
             choice = fastest(step, network, batch, ("float32", other) if other else ("float32",))
             step.numerics = Numerics(choice.precision)
             decided(choice)

@@ -36,6 +36,11 @@ def bounds(count: int, parts: int) -> list[tuple[int, int]]:
     return list(pairwise(starts))
 
 
+def one_row_for_none(batch: Batch) -> Batch:
+    """A batch without rows with one of zeros, for a network to compute: not every layer takes none."""
+    return batch._replace(inputs=tuple(x.new_zeros((1, *x.shape[1:])) for x in batch.inputs))
+
+
 def in_parts(batch: Batch, parts: int) -> Iterator[Batch]:
     """The batch in so many parts, some of which are empty where it has fewer rows."""
     for start, end in bounds(batch.size, parts):
@@ -51,10 +56,14 @@ class Whole:
 
     def divisor(self, output: int, loss: Loss, values: torch.Tensor, said: torch.Tensor) -> torch.Tensor | None:
         """The divisor of an output's loss, found at the first part, whose values and answers are given."""
+        if output not in self._divisors and not self._batch.size:
+            self._divisors[output] = self._together(None if loss.reduction == "sum" else said.new_zeros(()))
         if output not in self._divisors:
             true, weights = ((given or {output: None})[output] for given in (self._batch.targets, self._batch.weights))
             assert true is not None
             weights = None if weights is None else weights.to(said.device)
-            own = loss.divisor(true.to(said.device), weights, values, said)
-            self._divisors[output] = own if own is None or self._ranks is None else self._ranks.summed(own)
+            self._divisors[output] = self._together(loss.divisor(true.to(said.device), weights, values, said))
         return self._divisors[output]
+
+    def _together(self, own: torch.Tensor | None) -> torch.Tensor | None:
+        return own if own is None or self._ranks is None else self._ranks.summed(own)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 from torch import distributed, nn
 
@@ -32,6 +33,7 @@ class Ranks:
         self.number, self.count = distributed.get_rank(), distributed.get_world_size()
         on_gpu = distributed.get_backend() == "nccl"
         self._device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+        self._flag = torch.zeros(1, device=self._device)  # made now: there may be no memory for it later
 
     @property
     def is_first(self) -> bool:
@@ -43,28 +45,28 @@ class Ranks:
     def failed(self) -> None:
         """Say that memory has run out here: each other process learns it where it would hear of this one next."""
         with _told():
-            distributed.all_reduce(torch.ones(1, device=self._device))
+            distributed.all_reduce(self._flag.fill_(1))
 
-    def _all_well(self) -> None:
-        failed = torch.zeros(1, device=self._device)
+    def all_well(self) -> None:
+        """Hear whether memory has run out elsewhere; what is exchanged next has its memory already."""
         with _told():
-            distributed.all_reduce(failed)
-        if failed.item():
+            distributed.all_reduce(self._flag.fill_(0))
+        if self._flag.item():
             raise PeerOutOfMemory("memory ran out in another process")
 
     def summed(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of each process's tensor."""
-        self._all_well()
         total = tensor.detach().to(self._device, copy=True)
+        self.all_well()
         with _told():
             distributed.all_reduce(total)
         return total.to(tensor.device)
 
     def gathered(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Each process's tensor, in order."""
-        self._all_well()
         mine = tensor.detach().to(self._device).contiguous()
         found = [torch.empty_like(mine) for _ in range(self.count)]
+        self.all_well()
         with _told():
             distributed.all_gather(found, mine)
         return [each.to(tensor.device) for each in found]
@@ -78,6 +80,7 @@ class Ranks:
         for bucket in _buckets(reached):
             parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
             total = torch.cat([part.reshape(-1) for part in parts]).to(self._device)
+            self.all_well()
             with _told():
                 distributed.all_reduce(total)
             for parameter, part in zip(
@@ -89,7 +92,8 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether it is so in any of them."""
-        return bool(self.summed(torch.tensor([float(flag)])).item())
+        with _told():
+            return bool(self.summed(torch.tensor([float(flag)])).item())
 
     def same(self, value: Any) -> Any:
         """The first process's value; anything that can be pickled."""
@@ -163,7 +167,13 @@ def joined() -> Iterator[None]:
         yield
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        own, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if own >= there:
+            raise SightlineError(
+                "There are more processes than GPUs on this machine", expected=f"at most {there}",
+                received=os.environ.get("LOCAL_WORLD_SIZE", own + 1), fix=f"Start torchrun with --nproc-per-node {there}",
+            )  # fmt: skip
+        torch.cuda.set_device(own)
     with _told():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
     try:
@@ -178,7 +188,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, torch.OutOfMemoryError) and not isinstance(error, PeerOutOfMemory):
             raise
         raise SightlineError(
             f"The processes that train together have lost each other: one has ended, or cannot be reached ({_first_line(error)})",
@@ -211,57 +221,86 @@ def agreeing(ranks: Ranks | None) -> Callable[[bool], bool]:
 
 
 Path = tuple[str | int, ...]
+Kind = tuple[list[int], str] | None  # sizes and type; None of what has not begun to count
 
 
 def added_up(counts: Any, fresh: Any, ranks: Ranks) -> Any:
     """Nested counts of all processes together: to each number of `fresh`, as they begin, comes what each has counted since.
 
     So numbers that nobody changes stay, and what a process without rows has not begun to count is as the others have it.
+    Raises SightlineError, in all processes, for counts that cannot be added up.
     """
     mine, start = dict(_numbers(counts)), dict(_numbers(fresh))
-    known: dict[Path, tuple[list[int], str | None]] = {}
-    for theirs in ranks.all_of({path: _kind(number) for path, number in mine.items()}):
-        for path, (shape, dtype) in theirs.items():
-            sizes, kept = known.get(path, ([], None))
-            known[path] = (max(sizes, shape, key=len), kept or dtype)
-    if not known:
+    everyones = ranks.all_of({path: _kind(number) for path, number in mine.items()})
+    known = {path: _common(path, [kinds.get(path, "missing") for kinds in everyones]) for path in everyones[0]}
+    if any(kinds.keys() != known.keys() for kinds in everyones):
+        raise _not_additive("it has other entries in each process")
+    counted = {path: kind for path, kind in known.items() if kind is not None}
+    if not counted:
         return counts
-    since = [_since(mine.get(path), start.get(path), shape) for path, (shape, _) in known.items()]
+    since = [_since(mine[path], start.get(path), sizes) for path, (sizes, _) in counted.items()]
     totals = ranks.summed(torch.cat([each.reshape(-1) for each in since])).split([each.numel() for each in since])
     result = counts
-    for (path, (shape, dtype)), total in zip(known.items(), totals, strict=True):
-        whole = total.reshape(shape) + _as_float64(start.get(path, 0))
-        own = mine.get(path)
-        device = own.device if isinstance(own, torch.Tensor) else "cpu"
-        number = int if isinstance(own, int) else float
-        whole = whole.to(device, getattr(torch, dtype)) if dtype else number(whole.item())
-        result = _with(result, path, whole)
+    for (path, (sizes, dtype)), total in zip(counted.items(), totals, strict=True):
+        whole = total.reshape(sizes)
+        if start.get(path) is not None:
+            whole = whole + _as_float64(start[path])
+        result = _with(result, path, _as(whole, mine[path], dtype))
     return result
 
 
 def _numbers(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """The numbers and tensors in nested dicts and lists, by their places."""
+    """The numbers, tensors and arrays in nested dicts and lists, by their places; and each None, which may become one."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield from _numbers(item, (*path, key))
-    if isinstance(value, (torch.Tensor, int, float)) and not isinstance(value, bool):
+    if value is None or (isinstance(value, (torch.Tensor, np.ndarray, int, float)) and not isinstance(value, bool)):
         yield path, value
 
 
-def _kind(number: Any) -> tuple[list[int], str | None]:
-    """Its sizes, and where it is a tensor its type's name."""
-    if isinstance(number, torch.Tensor):
-        return list(number.shape), str(number.dtype).removeprefix("torch.")
-    return [], None
+def _kind(number: Any) -> Kind:
+    if number is None:
+        return None
+    if isinstance(number, (int, float)):
+        return [], type(number).__name__
+    module = "torch." if isinstance(number, torch.Tensor) else "numpy."
+    return list(number.shape), module + str(number.dtype).removeprefix("torch.")
+
+
+def _common(path: Path, kinds: list[Any]) -> Kind:
+    """What a number is in all processes; one that has counted nothing may hold a plain number, or None."""
+    there = [kind for kind in kinds if kind not in (None, "missing")]
+    if not there:
+        return None
+    sizes, dtype = max(there, key=lambda kind: (len(kind[0]), "." in kind[1]))
+    if any(other not in ([], sizes) for other, _ in there):
+        raise _not_additive(f"{path[-1]} has another shape in each process")
+    return sizes, dtype
+
+
+def _not_additive(why: str) -> SightlineError:
+    return SightlineError(
+        f"What a metric has counted cannot be added up over the processes that train together: {why}",
+        fix="Let it keep numbers, tensors or arrays that begin as 0 (or None) and grow by each sample's share",
+    )
+
+
+def _as(whole: torch.Tensor, own: Any, dtype: str) -> Any:
+    if dtype in ("int", "float"):
+        return int(whole.item()) if dtype == "int" else whole.item()
+    module, name = dtype.split(".")
+    if module == "numpy":
+        return whole.numpy().astype(name)
+    return whole.to(own.device if isinstance(own, torch.Tensor) else "cpu", getattr(torch, name))
 
 
 def _as_float64(number: Any) -> torch.Tensor:
     return torch.as_tensor(number, dtype=torch.float64, device="cpu")
 
 
-def _since(number: Any, start: Any, shape: list[int]) -> torch.Tensor:
+def _since(number: Any, start: Any, sizes: list[int]) -> torch.Tensor:
     now, before = (_as_float64(0 if each is None else each) for each in (number, start))
-    return (now - before).expand(shape)
+    return (now - before).expand(sizes)
 
 
 def _with(value: Any, path: Path, new: Any) -> Any:

@@ -6,9 +6,11 @@ part instead of the batch, and moves its moving statistics once for each.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -45,21 +47,24 @@ def recovering(take: Take, step: Step, network: Network, tell: Callable[[str], N
 
     def attempt(batch: Batch) -> torch.Tensor | None:
         """The batch's loss; None where there was no memory for it, and all is as it was."""
-        before.note()
+        noted = False
         try:
+            before.note()
+            noted = True
             with faults.around(optimizer.iterations):
                 return take(batch)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
-                step.ranks.failed()
             if step.updating:
                 raise SightlineError(
                     f"Memory ran out in the middle of the update of step {optimizer.iterations + 1}, which cannot be undone",
                     fix="Resume from the last checkpoint with smaller batches, or in smaller numbers (precision)",
                 ) from error
-            before.put_back()
+            if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
+                step.ranks.failed()
+            if noted:
+                before.put_back()
         # Only now, when the error and with it the frames of the step have gone, is their memory free
         return None
 
@@ -82,7 +87,7 @@ def _split(step: Step, batch: Batch, network: Network, tell: Callable[[str], Non
     if step.parts >= step.most_parts(batch):
         raise _for_one_sample(f"step {step.optimizer.iterations + 1}")
     step.parts = min(2 * step.parts, step.most_parts(batch))
-    averaging = sum("BatchNorm" in type(part).__name__ for part in network.modules())
+    averaging = sum("BatchNorm" in type(part).__name__ and part.training for part in network.modules())
     of_parts = f"; its {averaging} layers of BatchNormalization now average over each part" if averaging else ""
     tell(
         f"Memory ran out in step {step.optimizer.iterations + 1}, which begins again: batches go through the network in "
@@ -99,18 +104,26 @@ class _Before:
     """What a step changes before its update: buffers, random numbers, and what is counted."""
 
     def __init__(self, step: Step, network: nn.Module):
-        self._step, self._draws, self._buffers = step, Draws(network), list(network.buffers())
+        self._step, self._draws, self._modules = step, Draws(network), list(network.modules())
 
     def note(self) -> None:
-        self._kept = [buffer.clone() for buffer in self._buffers]
+        self._kept = [
+            (module, name, buffer, buffer.clone())
+            for module in self._modules
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
         self._drawn, self._counted = self._draws.now(), self._step.counted()
+        self._others = np.random.get_state(), random.getstate()
 
     def put_back(self) -> None:
         assert self._step.optimizer is not None
         self._step.optimizer.zero_grad()
         with torch.no_grad():
-            for buffer, kept in zip(self._buffers, self._kept, strict=True):
-                buffer.copy_(kept)
+            for module, name, buffer, kept in self._kept:
+                module._buffers[name] = buffer.copy_(kept)
+        np.random.set_state(self._others[0])
+        random.setstate(self._others[1])
         self._draws.put_back(self._drawn)
         self._step.count_on_from(self._counted)
 

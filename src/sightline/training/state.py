@@ -90,6 +90,10 @@ class Draws:
         """Let the layers draw again what they drew after `now`."""
         for (module, name), count in zip(self._counting, state["counters"], strict=True):
             setattr(module, name, count)
+        self.put_generators_back(state)
+
+    def put_generators_back(self, state: State) -> None:
+        """The same for torch's generators alone."""
         torch.set_rng_state(state["torch"])
         if state["cuda"]:
             torch.cuda.set_rng_state_all(state["cuda"])
@@ -122,6 +126,8 @@ def copied(value: Any, device: torch.device | None = None) -> Any:
     """A nested state with copies of its tensors, on `device` where one is given."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone() if device is None else value.detach().to(device, copy=True)
+    if isinstance(value, np.ndarray):
+        return value.copy()
     if isinstance(value, dict):
         return {key: copied(item, device) for key, item in value.items()}
     return [copied(item, device) for item in value] if isinstance(value, list) else value

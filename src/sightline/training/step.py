@@ -14,6 +14,7 @@ from ..activations import logits_of
 from ..errors import DataError
 from ..graph.build import layer_of
 from ..graph.network import Network
+from ..layers.base import Layer, is_ours
 from ..losses import Loss
 from ..losses.reduction import reduced_part
 from ..metrics import Metric
@@ -22,9 +23,9 @@ from ..rewrite import in_place, output_nodes, pool_before_activation
 from .batches import Batch
 from .compiled import Goal
 from .numerics import Numerics
-from .parts import Divisor, Whole, bounds, in_parts, rows
+from .parts import Divisor, Whole, bounds, in_parts, one_row_for_none, rows
 from .ports import flat
-from .ranks import added_up, current
+from .ranks import Ranks, added_up, current
 from .state import Draws, copied
 
 
@@ -107,16 +108,18 @@ class Step:
                 then(loss)
             return loss.detach()
         batch, parts = self._own(batch)
-        whole, draws = Whole(batch, self.ranks), Draws(self._network)
-        drawn = draws.now()
+        whole, draws = Whole(batch, self.ranks), _PartsDraws(self._network, self.ranks)
         shares = []
-        for part in in_parts(batch, parts):
-            draws.put_back(drawn)  # each part draws for all rows
+        for number, part in enumerate(in_parts(batch, parts)):
+            draws.begin(number)
             with sharing.computing(sharing.Share(part.first, part.size, part.whole, self.ranks)):
                 loss = self._loss(part, network, whole)
                 if then is not None:
                     then(loss)
             shares.append(loss.detach())
+        draws.end()
+        if self.ranks is not None and then is None:
+            self.ranks.all_well()  # nothing else would tell the others before their next batch
         return torch.stack(shares).sum()
 
     def _own(self, batch: Batch) -> tuple[Batch, int]:
@@ -133,8 +136,11 @@ class Step:
         """The loss of a batch, or of a part of `whole` its share; it and the metrics are counted."""
         if batch.targets is None:
             raise DataError("The batch has no targets", expected="(inputs, targets)")
+        counts = batch.size > 0
         with self.numerics.forward(network):
-            answers = flat(answer(network, batch.inputs))
+            answers = flat(answer(network, (batch if counts else one_row_for_none(batch)).inputs))
+        if not counts:
+            return self._loss_of_none(answers, whole)
         weights = batch.weights or (None,) * len(answers)
         losses = [
             loss
@@ -149,6 +155,14 @@ class Step:
         total: torch.Tensor = sum([*losses, *penalties])  # type: ignore[assignment]
         self._mean_loss.add(total, batch)
         return total
+
+    def _loss_of_none(self, answers: Sequence[torch.Tensor], whole: Whole | None) -> torch.Tensor:
+        """The share of no rows: 0, with gradients of 0, found with the same words to the other ranks."""
+        assert whole is not None
+        for i, (output, said) in enumerate(zip(self._outputs, answers, strict=True)):
+            if output.goal.loss is not None:
+                whole.divisor(i, output.goal.loss, said, _in_float32(said))
+        return torch.stack([torch.nan_to_num(_in_float32(said)).sum() * 0 for said in answers]).sum()
 
     def reset(self) -> None:
         """Begin a pass: nothing is counted yet, and what a callback has changed in the network counts from here on."""
@@ -214,6 +228,33 @@ class Step:
         self.count_on_from(state)
         if self.ranks is not None and not self.ranks.is_first:
             self._forget()
+
+
+class _PartsDraws:
+    """What each part of a batch draws from. Our layers draw for all rows, so each part begins where the batch does.
+
+    Layers of someone else draw for the rows that they see: each part and each rank has numbers of its own for them. All ranks
+    go on from one state afterwards.
+    """
+
+    def __init__(self, network: Network, ranks: Ranks | None):
+        self._draws, self._foreign = Draws(network), any(map(_draws_by_itself, network.modules()))
+        self._rank = 0 if ranks is None else ranks.number
+        self._seed = int(torch.randint(2**62, ())) if self._foreign else 0
+        self._begun = self._draws.now()
+
+    def begin(self, part: int) -> None:
+        self._draws.put_back(self._begun)
+        if self._foreign:
+            torch.manual_seed(self._seed + 2**20 * self._rank + part)
+
+    def end(self) -> None:
+        if self._foreign:
+            self._draws.put_generators_back(self._begun)
+
+
+def _draws_by_itself(layer: torch.nn.Module) -> bool:
+    return isinstance(layer, Layer) and not is_ours(layer)
 
 
 def _plain(value: Any) -> Any:

@@ -53,7 +53,7 @@ class Training:
             "trained": capture(self.network, self.step.optimizer),
             "step": copied(self.step.state_dict()),
             "data": copied(self.batches.state_dict()),
-            "callbacks": [[type(each).__name__, each.state_dict()] for each in self.callbacks],
+            "callbacks": [[type(each).__name__, each.state_dict()] for each in self.callbacks] if self.is_first else [],
         }
 
     def _kind(self) -> State:
@@ -81,7 +81,8 @@ class Training:
         self.step.load_state_dict(copied(state["step"], next(self.network.parameters()).device))
         self.batches.load_state_dict(state["data"])
         for callback, (_, kept) in zip(self.callbacks, state["callbacks"], strict=True):
-            callback.load_state_dict(kept)
+            if self.is_first or not callback.writes:
+                callback.load_state_dict(kept)
         restore(self.network, self.step.optimizer, state["trained"])
 
 
