@@ -167,6 +167,48 @@ def counted():
     return {"array": found}
 
 
+def numbers():
+    """What evaluation and the learning-rate finder give."""
+    torch.manual_seed(0)
+    model = sl.Sequential([sl.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    fitted(model.double(), epochs=1)
+    x, y = data(29, seed=3)
+    evaluated = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+    x, y = data(120)
+    x += np.eye(3, dtype=np.float32)[y][:, None, None]
+    sweep = sl.lr_find(model, x, y, batch_size=16, steps=40, start=1e-4, end=1.0, verbose=0)
+    return {
+        "history": {name: [value] for name, value in evaluated.items()},
+        "weights": [torch.tensor(sweep.losses[:20])],
+    }
+
+
+class EndsAt(Callback):
+    """Ends each process after a step, as a loss of power would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == self.step:
+            raise InterruptedError
+
+
+class DiesAt(Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 3 and current().number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def resumed(folder, end):
+    """A training kept in a folder, until a step (0: to its end)."""
+    kept = BackupAndRestore(folder / "kept", save_freq=1, delete_checkpoint=False)
+    try:
+        return fitted(network(norm=True, seed=2), callbacks=[kept, EndsAt(end)], epochs=4)
+    except InterruptedError:
+        return None
+
+
 SCENARIOS = {"own-draws": own_draws, "evaluated": evaluated, "counted": counted}
 
 
