@@ -8,16 +8,17 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import sightline as sl
 from sightline import layers
 from sightline.console import silent
-from sightline.errors import ArgumentError
+from sightline.errors import ArgumentError, SightlineError
 from sightline.measure import limits, memory
 from sightline.measure.shortage import Shortage
 from sightline.runs import fitting_memory
-from sightline.runs.settings import Settings
+from sightline.runs.settings import Settings, resolve
 from sightline.training import checkpoint
 
 NETWORK = """
@@ -169,3 +170,26 @@ def test_a_run_resumes_the_way_that_it_took(photos, monkeypatch, tmp_path):
     np.testing.assert_allclose(
         rows(run.folder.results.read_text()), rows(whole.folder.results.read_text()), rtol=0, atol=1e-4
     )
+
+
+def test_a_run_that_fitted_goes_on_where_memory_is_short(photos, monkeypatch, tmp_path):
+    arguments = {
+        "model": f"{photos}/net.py:make", "image_size": 32, "batch_size": 24, "schedule": "constant", "workers": 1,
+        "runs": str(tmp_path), "precision": "float32",
+    }  # fmt: skip
+    run = sl.train(photos / "photos", name="run", epochs=1, **arguments)
+    plan = memory(sl.load(run.folder.best), 24)
+    free = plan.again(batch_size=6).peak + plan.again(batch_size=6).batch * 4 - plan.library - plan.parameters
+    monkeypatch.setattr(limits, "free", lambda device: free)
+    with pytest.raises(SightlineError, match="--fit-memory auto"):
+        sl.train(resume=run.path, epochs=2)
+    sl.train(resume=run.path, epochs=2, fit_memory="auto")
+    assert len(rows(run.folder.results.read_text())) == 2
+
+
+def test_another_runs_way_is_no_setting_of_a_new_one(photos, tmp_path):
+    way = {"peak": 1, "parts": 2, "precision": None, "segments": []}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"fit_memory": way}))
+    assert resolve("photos", {}, tmp_path / "config.yaml").fit_memory == "auto"
+    with pytest.raises(ArgumentError, match="no way that a run has taken"):
+        Settings(data="photos", fit_memory={"foo": 1})

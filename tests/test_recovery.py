@@ -1,5 +1,7 @@
 """Batches in parts are the same training; where memory runs out in a step nothing is lost and nothing is done twice."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -240,6 +242,53 @@ def test_all_is_put_back_to_the_steps_start(monkeypatch, place):
 
 def test_the_places_above_lie_within_a_step():
     assert operations_in_a_step() > 90
+
+
+class Wanders(layers.Layer):
+    """Draws from NumPy and Python, and replaces its buffer."""
+
+    def __init__(self, **common):
+        super().__init__(**common)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training and not x.is_meta:
+            self.steps = self.steps + 1
+            x = x * float(np.random.uniform(0.9, 1.1)) * random.uniform(0.9, 1.1)
+        return x
+
+
+class Counted(sl.metrics.Metric):
+    """Counts in an array, in place."""
+
+    def __init__(self, name="counted"):
+        super().__init__(name)
+        self.reset_state()
+
+    def reset_state(self):
+        self.rows = np.zeros(1)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.rows += len(y_true)
+
+    def result(self):
+        return float(self.rows[0])
+
+
+def test_what_layers_and_metrics_of_ones_own_keep_is_put_back_too(monkeypatch):
+    def trained():
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        model = sl.Sequential([sl.Input((8, 8, 3)), Wanders(), layers.Flatten(), layers.Dense(3, activation="softmax")])
+        # A part of one row is one as well, and the layer draws once for each: all begin with the first batch
+        return fitted(compiled(model, metrics=[Counted()]), *data(8), epochs=1)
+
+    monkeypatch.setenv(VARIABLE, "oom@0.30")
+    history, found = trained()
+    monkeypatch.delenv(VARIABLE)
+    assert history["counted"] == [8.0]
+    assert found[0] == 2  # the two parts of one step
 
 
 def test_what_it_changes_for_batch_normalization_is_said(monkeypatch, capsys):

@@ -90,10 +90,6 @@ class Draws:
         """Let the layers draw again what they drew after `now`."""
         for (module, name), count in zip(self._counting, state["counters"], strict=True):
             setattr(module, name, count)
-        self.put_generators_back(state)
-
-    def put_generators_back(self, state: State) -> None:
-        """The same for torch's generators alone."""
         torch.set_rng_state(state["torch"])
         if state["cuda"]:
             torch.cuda.set_rng_state_all(state["cuda"])

@@ -25,7 +25,7 @@ from .compiled import Goal
 from .numerics import Numerics
 from .parts import Divisor, Whole, bounds, in_parts, one_row_for_none, rows
 from .ports import flat
-from .ranks import Ranks, added_up, current
+from .ranks import added_up, current
 from .state import Draws, copied
 
 
@@ -45,6 +45,7 @@ class Step:
         self.numerics = Numerics(precision)
         self.ranks = current()
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._foreign = any(isinstance(part, Layer) and not is_ours(part) for part in network.modules())
         self.parts = 1  # in which a batch is computed
         self.updating = False  # or ended in the middle of an update
         self._outputs = [_Output(goal, several=len(goals) > 1) for goal in goals]
@@ -108,18 +109,20 @@ class Step:
                 then(loss)
             return loss.detach()
         batch, parts = self._own(batch)
-        whole, draws = Whole(batch, self.ranks), _PartsDraws(self._network, self.ranks)
+        whole, draws = Whole(batch, self.ranks), Draws(self._network)
+        drawn = draws.now()
         shares = []
-        for number, part in enumerate(in_parts(batch, parts)):
-            draws.begin(number)
+        for part in in_parts(batch, parts):
+            draws.put_back(drawn)  # each part draws for all rows
             with sharing.computing(sharing.Share(part.first, part.size, part.whole, self.ranks)):
                 loss = self._loss(part, network, whole)
                 if then is not None:
                     then(loss)
             shares.append(loss.detach())
-        draws.end()
-        if self.ranks is not None and then is None:
-            self.ranks.all_well()  # nothing else would tell the others before their next batch
+        if self.ranks is not None:
+            self.ranks.all_well()  # of an evaluation nothing else would tell the others before their next batch
+            if self._foreign:  # which have drawn for the rows that they saw: not as many everywhere
+                torch.set_rng_state(self.ranks.same(torch.get_rng_state()))
         return torch.stack(shares).sum()
 
     def _own(self, batch: Batch) -> tuple[Batch, int]:
@@ -228,33 +231,6 @@ class Step:
         self.count_on_from(state)
         if self.ranks is not None and not self.ranks.is_first:
             self._forget()
-
-
-class _PartsDraws:
-    """What each part of a batch draws from. Our layers draw for all rows, so each part begins where the batch does.
-
-    Layers of someone else draw for the rows that they see: each part and each rank has numbers of its own for them. All ranks
-    go on from one state afterwards.
-    """
-
-    def __init__(self, network: Network, ranks: Ranks | None):
-        self._draws, self._foreign = Draws(network), any(map(_draws_by_itself, network.modules()))
-        self._rank = 0 if ranks is None else ranks.number
-        self._seed = int(torch.randint(2**62, ())) if self._foreign else 0
-        self._begun = self._draws.now()
-
-    def begin(self, part: int) -> None:
-        self._draws.put_back(self._begun)
-        if self._foreign:
-            torch.manual_seed(self._seed + 2**20 * self._rank + part)
-
-    def end(self) -> None:
-        if self._foreign:
-            self._draws.put_generators_back(self._begun)
-
-
-def _draws_by_itself(layer: torch.nn.Module) -> bool:
-    return isinstance(layer, Layer) and not is_ours(layer)
 
 
 def _plain(value: Any) -> Any:
