@@ -152,15 +152,25 @@ def test_the_setting_is_checked_and_told(tmp_path):
     assert "--fit-memory" not in Settings(data="photos").command()
 
 
-def test_a_run_resumes_the_way_that_it_took(photos, monkeypatch, tmp_path):
-    arguments = {
+def small_run(photos, folder):
+    return {
         "model": f"{photos}/net.py:make", "image_size": 32, "batch_size": 24, "schedule": "constant", "workers": 1,
-        "runs": str(tmp_path), "precision": "float32",
+        "runs": str(folder), "precision": "float32",
     }  # fmt: skip
-    whole = sl.train(photos / "photos", name="whole", epochs=3, **arguments)
-    plan = memory(sl.load(whole.folder.best), 24)
-    free = plan.again(batch_size=6).peak + plan.again(batch_size=6).batch * 4 - plan.library - plan.parameters
+
+
+def leave_room_for_four_parts(run, monkeypatch):
+    """As much memory as the run's batches of 24 need in 4 parts, and no more."""
+    plan = memory(sl.load(run.folder.best), 24)
+    part = plan.again(batch_size=6)
+    free = part.peak + part.batch * 4 - plan.library - plan.parameters
     monkeypatch.setattr(limits, "free", lambda device: free)
+
+
+def test_a_run_resumes_the_way_that_it_took(photos, monkeypatch, tmp_path):
+    arguments = small_run(photos, tmp_path)
+    whole = sl.train(photos / "photos", name="whole", epochs=3, **arguments)
+    leave_room_for_four_parts(whole, monkeypatch)
     run = sl.train(photos / "photos", name="run", epochs=2, fit_memory="auto", **arguments)
     monkeypatch.setattr(limits, "free", lambda device: 2**40)
     sl.train(resume=run.path, epochs=3)
@@ -173,14 +183,9 @@ def test_a_run_resumes_the_way_that_it_took(photos, monkeypatch, tmp_path):
 
 
 def test_a_run_that_fitted_goes_on_where_memory_is_short(photos, monkeypatch, tmp_path):
-    arguments = {
-        "model": f"{photos}/net.py:make", "image_size": 32, "batch_size": 24, "schedule": "constant", "workers": 1,
-        "runs": str(tmp_path), "precision": "float32",
-    }  # fmt: skip
+    arguments = small_run(photos, tmp_path)
     run = sl.train(photos / "photos", name="run", epochs=1, **arguments)
-    plan = memory(sl.load(run.folder.best), 24)
-    free = plan.again(batch_size=6).peak + plan.again(batch_size=6).batch * 4 - plan.library - plan.parameters
-    monkeypatch.setattr(limits, "free", lambda device: free)
+    leave_room_for_four_parts(run, monkeypatch)
     with pytest.raises(SightlineError, match="--fit-memory auto"):
         sl.train(resume=run.path, epochs=2)
     sl.train(resume=run.path, epochs=2, fit_memory="auto")

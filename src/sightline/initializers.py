@@ -19,6 +19,7 @@ from .errors import ArgumentError, choose
 from .graph.build import snake_case
 from .keras_only import missing, own
 
+AT_ONCE = 2**20  # draws that are looked at together
 TRUNCATED_STD = 0.87962566103423978  # of a unit normal that is cut off at two standard deviations
 
 
@@ -100,8 +101,8 @@ def truncated_normal_(tensor: torch.Tensor, mean: float, std: float, generator: 
 
 def _beyond(flat: torch.Tensor, limit: float) -> torch.Tensor:
     """Where magnitudes are above `limit`; part by part, so that large weights are never there twice."""
-    starts = range(0, max(len(flat), 1), 2**20)
-    found = [(flat[start : start + 2**20].abs() > limit).nonzero().flatten() + start for start in starts]
+    starts = range(0, max(len(flat), 1), AT_ONCE)
+    found = [(flat[start : start + AT_ONCE].abs() > limit).nonzero().flatten() + start for start in starts]
     return torch.cat(found)
 
 

@@ -168,7 +168,7 @@ class Model(Network):
         if verbose:
             from .measure.shortage import foreseeing
 
-            take = foreseeing(take, self, step.numerics.known, say, step.most_parts)
+            take = foreseeing(take, self, step.numerics.known, say, step.most_rows)
         training = Training(self, step, batches, everyone, take)
         for callback in everyone:
             callback.set_model(self)

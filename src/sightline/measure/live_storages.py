@@ -119,17 +119,6 @@ CHANGES_SHAPE = (
 )
 
 
-class NothingInPlace(TorchDispatchMode):
-    """Inside, operations that work in place are left out: they make no storage, and to look at them takes time."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if not makes_nothing(func):
-            return _computed(func, args, kwargs or {})
-        return args[0] if isinstance(args[0], torch.Tensor) else None
-
-
 @functools.cache
 def makes_nothing(operation: Any) -> bool:
     """Whether an operation works in the memory of its first argument and leaves its shape."""
@@ -137,7 +126,7 @@ def makes_nothing(operation: Any) -> bool:
     return name.endswith("_") and not name.endswith("__") and name not in CHANGES_SHAPE
 
 
-class LiveStorages(NothingInPlace):
+class LiveStorages(TorchDispatchMode):
     """Inside, every storage that an operation makes is written into `stream`, with the node that `where()` names.
 
     `workspace(operation, arguments, result)` are the blocks that the operation's kernel takes for itself while it runs, in bytes.
@@ -161,8 +150,8 @@ class LiveStorages(NothingInPlace):
         if func in VALUES:
             return VALUES[func](args[0])
         if makes_nothing(func):
-            self._read(args)
-            return super().__torch_dispatch__(func, types, args, kwargs)
+            self._read(args)  # left out: to look at it takes time
+            return args[0] if isinstance(args[0], torch.Tensor) else None
         result = _computed(func, args, kwargs or {})
         node = self._read(args)
         for tensor in nested.each(torch.Tensor, result):

@@ -12,6 +12,7 @@ from .. import optimizers
 from ..console import as_plain_text
 from ..errors import ArgumentError, SightlineError, choose, whole_number
 from ..graph.network import Network
+from ..initializers import AT_ONCE
 from ..training.numerics import PRECISIONS
 from .allocators import AdaptedHeap, Allocator, CudaCache, GlibcHeap
 from .node_memory import At, NodeMemory, height, nodes_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 LIBRARY_ON_CPU = 750_000_000
 # A CUDA context with the kernels of torch, cuBLAS and cuDNN, and cuBLAS's workspace (8 MiB, on Hopper 32): not measured here
 LIBRARY_ON_CUDA = 500_000_000 + 32 * 2**20
-DRAWN_AT_ONCE = 4 * 2**20  # bytes
 STEPS = 3  # of training that are played to the allocator; what it holds hardly rises after that
 MODEL = ("kernels", "parameters", "buffers")
 STATIC = (*MODEL, "optimizer")
@@ -281,7 +281,7 @@ def _make_network(allocator: Allocator, stream: Stream) -> None:
         if kind == "kernels":
             allocator.give("other order")
             allocator.take("drawn", event.bytes)
-            allocator.take("magnitudes", min(event.bytes, DRAWN_AT_ONCE))
+            allocator.take("magnitudes", min(event.bytes, 4 * AT_ONCE))
             allocator.give("magnitudes")
             allocator.give("drawn")
 

@@ -7,7 +7,7 @@ several devices) and activation checkpointing (Chen et al., 2016).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -129,16 +129,11 @@ def _sixteen_bits(plan: MemoryPlan) -> Remedy | None:
 
 
 def _checkpointing(plan: MemoryPlan) -> Remedy | None:
-    for share in SHARES:
-        try:
-            segments = plan.checkpoints(share)
-        except ArgumentError:  # a larger share may do
-            continue
-        lighter = plan.again(model=recompute(plan.network, segments))
-        if lighter.peak < plan.peak:
-            break
-    else:
+    planned = ((share, segments, plan.again(model=network)) for share, segments, network in recomputed(plan, SHARES))
+    lowers = next((each for each in planned if each[2].peak < plan.peak), None)
+    if lowers is None:
         return None
+    share, segments, lighter = lowers
     count = f"{len(segments)} {'part' if len(segments) == 1 else 'parts'}"
     return Remedy(
         "activation checkpointing",
@@ -146,6 +141,16 @@ def _checkpointing(plan: MemoryPlan) -> Remedy | None:
         lighter.peak,
         "the same updates; up to one more forward pass: about a third more time",
     )
+
+
+def recomputed(plan: MemoryPlan, shares: Sequence[float]) -> Iterator[tuple[float, list[tuple[str, ...]], Network]]:
+    """For each share of the activations that checkpoints can leave: it, the parts to compute again, and the network that does so."""
+    for share in shares:
+        try:
+            segments = plan.checkpoints(share)
+        except ArgumentError:  # a larger share may do
+            continue
+        yield share, segments, recompute(plan.network, segments)
 
 
 # --- estimated from the plan -----------------------------------------------------------------------------------------

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from ..callbacks import Callback
-from ..errors import ArgumentError, SightlineError
-from ..graph.network import Network
+from ..errors import SightlineError
 from ..measure.memory_plan import MemoryPlan
+from ..measure.remedies import recomputed
 from ..measure.shortage import Shortage, shortage
 from ..measure.units import bytes_text
 from ..models import Model
 from ..rewrite import recompute
 from ..training.numerics import Numerics, sixteen_bits
-from ..training.ranks import current, first_does, on_this_machine
+from ..training.ranks import current, first_does, most_rows, on_this_machine
 from .assembly import Assembly
 from .settings import FIT, REFUSE, Settings
 
@@ -75,7 +75,7 @@ def fitted(
 def _chosen(model: Model, settings: Settings, say: Callable[[Any], None]) -> Way | None:
     """The way to train in less memory; None where the training is to be as it is."""
     ranks = current()
-    rows = -(-settings.batch_size // (1 if ranks is None else ranks.count))
+    rows = most_rows(settings.batch_size, ranks)
     missing = shortage(model, rows, Numerics(settings.precision).known, on_this_machine())
     if missing is None:
         return None
@@ -129,9 +129,9 @@ def ways(plan: MemoryPlan) -> Iterator[Way]:
     precisions = _precisions(plan)
     for sixteen in precisions:
         yield from _in_parts(plan, least, precision=sixteen)
-    lighter = list(_recomputed(plan))
+    lighter = list(recomputed(plan, SHARES))
     for smallest in dict.fromkeys((least, 1)):
-        for segments, network in lighter:
+        for _, segments, network in lighter:
             for precision in (None, *precisions):
                 yield from _in_parts(plan, smallest, precision=precision, segments=segments, model=network)
     if least > 1:
@@ -154,12 +154,3 @@ def _in_parts(plan: MemoryPlan, least: int, segments: Any = (), **changes: Any) 
 def _precisions(plan: MemoryPlan) -> list[str]:
     found = sixteen_bits(torch.device(plan.device)) if plan.precision == "float32" else None
     return [found] if found else []
-
-
-def _recomputed(plan: MemoryPlan) -> Iterator[tuple[list[tuple[str, ...]], Network]]:
-    for share in SHARES:
-        try:
-            segments = plan.checkpoints(share)
-        except ArgumentError:  # the network has no such parts
-            continue
-        yield segments, recompute(plan.network, segments)

@@ -155,6 +155,11 @@ def first_does(work: Callable[[], Any]) -> Any:
     return work() if ranks is None else ranks.first_does(work)
 
 
+def most_rows(of: int, ranks: Ranks | None) -> int:
+    """How many rows of a batch the process with the most of them computes."""
+    return -(-of // (1 if ranks is None else ranks.count))
+
+
 def on_this_machine() -> int:
     """How many of the processes share this machine, and its memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if current() is not None else 1

@@ -20,7 +20,6 @@ from .batches import Batch
 from .faults import Faults
 from .parts import rows
 from .ranks import PeerOutOfMemory
-from .state import Draws
 from .step import Step
 from .training import Take
 
@@ -61,8 +60,7 @@ def recovering(take: Take, step: Step, network: Network, tell: Callable[[str], N
                     f"Memory ran out in the middle of the update of step {optimizer.iterations + 1}, which cannot be undone",
                     fix="Resume from the last checkpoint with smaller batches, or in smaller numbers (precision)",
                 ) from error
-            if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
-                step.ranks.failed()
+            _tell_others(step, error)
             if noted:
                 before.put_back()
         # Only now, when the error and with it the frames of the step have gone, is their memory free
@@ -84,15 +82,21 @@ def recovering(take: Take, step: Step, network: Network, tell: Callable[[str], N
 def _split(step: Step, batch: Batch, network: Network, tell: Callable[[str], None]) -> None:
     """Let the step compute batches in twice as many parts."""
     assert step.optimizer is not None
-    if step.parts >= step.most_parts(batch):
+    if step.parts >= step.most_rows(batch):
         raise _for_one_sample(f"step {step.optimizer.iterations + 1}")
-    step.parts = min(2 * step.parts, step.most_parts(batch))
+    step.parts = min(2 * step.parts, step.most_rows(batch))
     averaging = sum("BatchNorm" in type(part).__name__ and part.training for part in network.modules())
     of_parts = f"; its {averaging} layers of BatchNormalization now average over each part" if averaging else ""
     tell(
         f"Memory ran out in step {step.optimizer.iterations + 1}, which begins again: batches go through the network in "
         f"{step.parts} parts from now on, whose gradients add up to the same{of_parts}"
     )
+
+
+def _tell_others(step: Step, error: Exception) -> None:
+    """Let the other ranks hear that memory ran out here, unless it is they who said so."""
+    if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
+        step.ranks.failed()
 
 
 def _free() -> None:
@@ -104,7 +108,7 @@ class _Before:
     """What a step changes before its update: buffers, random numbers, and what is counted."""
 
     def __init__(self, step: Step, network: nn.Module):
-        self._step, self._draws, self._modules = step, Draws(network), list(network.modules())
+        self._step, self._modules = step, list(network.modules())
 
     def note(self) -> None:
         self._kept = [
@@ -113,7 +117,7 @@ class _Before:
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
-        self._drawn, self._counted = self._draws.now(), self._step.counted()
+        self._drawn, self._counted = self._step.draws.now(), self._step.counted()
         self._others = np.random.get_state(), random.getstate()
 
     def put_back(self) -> None:
@@ -124,7 +128,7 @@ class _Before:
                 module._buffers[name] = buffer.copy_(kept)
         np.random.set_state(self._others[0])
         random.setstate(self._others[1])
-        self._draws.put_back(self._drawn)
+        self._step.draws.put_back(self._drawn)
         self._step.count_on_from(self._counted)
 
 
@@ -138,9 +142,8 @@ def evaluating(step: Step) -> Take:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            if step.ranks is not None and not isinstance(error, PeerOutOfMemory):
-                step.ranks.failed()
-            if step.parts >= step.most_parts(batch):
+            _tell_others(step, error)
+            if step.parts >= step.most_rows(batch):
                 raise _for_one_sample("the evaluation") from error
             step.count_on_from(counted)
         return None
@@ -148,7 +151,7 @@ def evaluating(step: Step) -> Take:
     def persistently(batch: Batch) -> torch.Tensor:
         while (loss := attempt(batch)) is None:
             _free()
-            step.parts = min(2 * step.parts, step.most_parts(batch))
+            step.parts = min(2 * step.parts, step.most_rows(batch))
         return loss
 
     return persistently

@@ -25,7 +25,7 @@ from .compiled import Goal
 from .numerics import Numerics
 from .parts import Divisor, Whole, bounds, in_parts, one_row_for_none, rows
 from .ports import flat
-from .ranks import added_up, current
+from .ranks import added_up, current, most_rows
 from .state import Draws, copied
 
 
@@ -51,7 +51,8 @@ class Step:
         self._outputs = [_Output(goal, several=len(goals) > 1) for goal in goals]
         self._mean_loss = _MeanLoss()
         self._fresh = self.counted() if self.ranks is not None else {}
-        self._regularized = network.regularized_layers()  # a walk through all modules, so not in every step
+        # Walks through all modules, so not in every step
+        self._regularized, self.draws = network.regularized_layers(), Draws(network)
         for goal, node in zip(goals, output_nodes(network), strict=True):
             layer = layer_of(network, node)
             takes = goal.loss.of_logits() is not None if goal.loss else False
@@ -109,11 +110,10 @@ class Step:
                 then(loss)
             return loss.detach()
         batch, parts = self._own(batch)
-        whole, draws = Whole(batch, self.ranks), Draws(self._network)
-        drawn = draws.now()
+        whole, drawn = Whole(batch, self.ranks), self.draws.now()
         shares = []
         for part in in_parts(batch, parts):
-            draws.put_back(drawn)  # each part draws for all rows
+            self.draws.put_back(drawn)  # each part draws for all rows
             with sharing.computing(sharing.Share(part.first, part.size, part.whole, self.ranks)):
                 loss = self._loss(part, network, whole)
                 if then is not None:
@@ -129,11 +129,11 @@ class Step:
         """This rank's rows of the batch, and in how many parts all ranks compute theirs."""
         if self.ranks is not None and batch.of is None:
             batch = rows(batch, *bounds(batch.size, self.ranks.count)[self.ranks.number])
-        return batch, min(self.parts, self.most_parts(batch))
+        return batch, min(self.parts, self.most_rows(batch))
 
-    def most_parts(self, batch: Batch) -> int:
-        """As many parts as the rank with the most rows of a batch has rows."""
-        return max(1, -(-batch.whole // (1 if self.ranks is None else self.ranks.count)))
+    def most_rows(self, batch: Batch) -> int:
+        """How many rows the rank with the most of a batch has: there are no more parts than that."""
+        return max(1, most_rows(batch.whole, self.ranks))
 
     def _loss(self, batch: Batch, network: Network, whole: Whole | None = None) -> torch.Tensor:
         """The loss of a batch, or of a part of `whole` its share; it and the metrics are counted."""
