@@ -297,6 +297,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
     data: Annotated[Path | None, typer.Argument(help="Labelled images [what the run held back].")] = None,
     format: Format = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on a folder of images.
@@ -305,7 +306,7 @@ def evaluate(
     """
     from .runs import Run
 
-    measures, problems = Run(run).evaluate(data, format=format)
+    measures, problems = Run(run, device or "auto").evaluate(data, format=format)
     if as_json:
         _print_json(measures.as_dict() | {"unreadable": _as_rows(problems)})
         return
@@ -318,6 +319,7 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
     files: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    device: Device = None,
     as_json: Json = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show for each image.")] = 3,
 ) -> None:
@@ -331,7 +333,7 @@ def predict(
     problems: list[Problem] = []
 
     def answered() -> Iterator[Any]:
-        for said in Run(run).predictions(files):
+        for said in Run(run, device or "auto").predictions(files):
             if isinstance(said, Problem):
                 problems.append(said)
             else:
@@ -426,7 +428,7 @@ def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) ->
     """Write a run's report.html anew."""
     from .runs import Run
 
-    say(f"Report {Run(run).report()}")
+    say(f"Report {Run(run, 'cpu').report()}")
 
 
 def _prediction_table(predictions: Iterable[Any], top: int) -> Any:

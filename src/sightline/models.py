@@ -32,7 +32,7 @@ from .measure.summary import summarize
 from .training import loop
 from .training.batches import as_batches, as_triple, split_off
 from .training.compiled import Compiled
-from .training.numerics import AUTO, WORTH_MEASURING, Choice, Numerics, measuring
+from .training.numerics import AUTO, WORTH_MEASURING, Choice, Numerics, measuring, repeatable
 from .training.ports import ports_of
 from .training.progress import EpochProgress, as_text
 from .training.ranks import is_first
@@ -177,7 +177,7 @@ class Model(Network):
                 {"epochs": epochs, "steps": batches.steps, "verbose": verbose, "validates": held_back is not None}
             )
         self.stop_training = False
-        with bar, freed_memory_kept(), watching(everyone) as saved:
+        with bar, freed_memory_kept(), repeatable(), watching(everyone) as saved:
             loop.fit(
                 training,
                 epochs=epochs,

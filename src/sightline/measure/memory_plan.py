@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 # The resident set of a process that has imported Sightline, trained a tiny network and asked it: 740 to 760 MB in 20
 # processes (torch 2.15 of the default index, Python 3.11, Linux 6.18 on x86-64), 340 MB of it pages of files
 LIBRARY_ON_CPU = 750_000_000
-# A CUDA context with the kernels of torch, cuBLAS and cuDNN, and cuBLAS's workspace (8 MiB, on Hopper 32): not measured here
-LIBRARY_ON_CUDA = 500_000_000 + 32 * 2**20
+# A CUDA context with the kernels of torch, cuBLAS and cuDNN: 695 MiB in 3 processes that predicted and 767 to 769 in 6 that
+# trained (H100, torch 2.11, CUDA 13.0); and what cuBLAS takes from torch's allocator (8 MiB, on Hopper 32)
+CUBLAS = 32 * 2**20
+LIBRARY_ON_CUDA = 769 * 2**20 + CUBLAS
 STEPS = 3  # of training that are played to the allocator; what it holds hardly rises after that
 MODEL = ("kernels", "parameters", "buffers")
 STATIC = (*MODEL, "optimizer")
@@ -43,7 +45,7 @@ class MemoryPlan:
 
     `peak` is the most at any time, `library` and `fragmentation` (what the allocator holds beyond what it was asked for)
     included; `peak_node` is the graph's node in whose forward or backward (`peak_phase`) it falls. `parameters` hold the moving
-    statistics too. `batch` is 0 in inference, where batches of arrays are views. `activations` is all that forward keeps for
+    statistics too. `batch` is 0 in inference on a CPU, where batches of arrays are views. `activations` is all that forward keeps for
     backward; in inference the most that is alive together. `workspaces` is the most that one kernel takes for itself.
     `at_peak` splits what tensors hold at the peak by kind. `nodes` has each node's share, in the order of the graph, and
     `alive` what lives at the peak by the node that made it.
@@ -129,7 +131,7 @@ class MemoryPlan:
         if self.training:
             rows += [(name, getattr(self, name), at.get(name, 0)) for name in ("gradients", "optimizer")]
         kept = "activations kept for backward" if self.training else "feature maps alive together"
-        rows += [("batch", self.batch, at.get("batch", 0))] if self.training else []
+        rows += [("batch", self.batch, at.get("batch", 0))] if self.batch else []
         rows += [(kept, self.activations, at.get("activations", 0))]
         rows += [("workspaces", self.workspaces, at.get("workspaces", 0))]
         told = [(name, text(whole), text(now)) for name, whole, now in rows]
@@ -196,7 +198,7 @@ def memory(
         chosen = optimizers.get(optimizer if optimizer is not None else getattr(model, "optimizer", None) or "adam")
         heard = rehearse_training(model, chosen, batch_size, precision, workspace, on_cpu=kind == "cpu")
     else:
-        heard = rehearse_inference(model, batch_size, precision, workspace)
+        heard = rehearse_inference(model, batch_size, precision, workspace, on_cpu=kind == "cpu")
     facts: dict[str, Any] = {
         "name": model.name,
         "batch_size": batch_size,
@@ -261,7 +263,7 @@ def _held(stream: Stream, device: str, training: bool) -> int:
     if device == "cpu" and platform.libc_ver()[0] != "glibc":
         return 0
     allocator: Allocator = CudaCache() if device == "cuda" else GlibcHeap() if training else AdaptedHeap()
-    _make_network(allocator, stream)
+    _make_network(allocator, stream, drawn=device == "cpu")
     allocator.peak = 0  # what making it took is over
     left: set[Any] = set()
     for step in range(STEPS):
@@ -269,16 +271,17 @@ def _held(stream: Stream, device: str, training: bool) -> int:
     return allocator.peak
 
 
-def _make_network(allocator: Allocator, stream: Stream) -> None:
-    """Take the weights. A convolution's is copied into its order, and then drawn in another (see `initializers`)."""
+def _make_network(allocator: Allocator, stream: Stream, *, drawn: bool) -> None:
+    """Take the weights. Where they are `drawn`, a convolution's is copied into its order, and then drawn in another (see `initializers`)."""
     for event in stream.events:
         kind = stream.kinds.get(event.storage)
         if event.bytes <= 0 or kind not in STATIC:
             continue
-        if kind == "kernels":
+        redrawn = drawn and kind == "kernels"
+        if redrawn:
             allocator.take("other order", event.bytes)
         allocator.take(event.storage, event.bytes)
-        if kind == "kernels":
+        if redrawn:
             allocator.give("other order")
             allocator.take("drawn", event.bytes)
             allocator.take("magnitudes", min(event.bytes, 4 * AT_ONCE))

@@ -78,10 +78,12 @@ def rehearse_training(
     return Rehearsal(watch.stream, owners.order)
 
 
-def rehearse_inference(network: Network, batch_size: int, precision: str, workspace: Workspace) -> Rehearsal:
+def rehearse_inference(
+    network: Network, batch_size: int, precision: str, workspace: Workspace, *, on_cpu: bool = True
+) -> Rehearsal:
     """One batch of `predict`; in a 16-bit precision the weights are of it too, as after `model.to(torch.bfloat16)`.
 
-    The batch is a view of the data there, which is no part of this.
+    On a CPU the batch is a view of the data, which is no part of this; another device gets a copy.
     """
     with _fake_tensors(network, our_kernels=False) as mode:
         theirs, _ = _stand_in_copy(mode, network, None, PRECISIONS[precision])
@@ -96,7 +98,8 @@ def rehearse_inference(network: Network, batch_size: int, precision: str, worksp
             watch.hold(flat(said), "answer")
             watch.phase = "after"
     stream = watch.stream
-    stream.events = [event for event in stream.events if stream.kinds.get(event.storage) != "batch"]
+    if on_cpu:
+        stream.events = [event for event in stream.events if stream.kinds.get(event.storage) != "batch"]
     return Rehearsal(stream, owners.order)
 
 

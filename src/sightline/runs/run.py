@@ -28,11 +28,15 @@ from .folder import RunFolder, read_json, read_recorded, recorded_split
 
 
 class Run:
-    """A run on disk. `path` is its folder (or a model file of a run, which knows its own preprocessing)."""
+    """A run on disk. `path` is its folder (or a model file of a run, which knows its own preprocessing).
 
-    def __init__(self, path: str | Path):
+    Its model answers on `device`: "auto" is the GPU where there is one. Raises DataError for a device that is not there.
+    """
+
+    def __init__(self, path: str | Path, device: str = "auto"):
         self.path = Path(path)
         self.folder = RunFolder(self.path)
+        self.device = resolve_device(device)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -46,7 +50,7 @@ class Run:
         model = load_model(file)
         if not {"task", "classes", "image"} <= model.metadata.keys():
             raise RunError(f"{file} is a model, but not of a run: it does not say its task, classes and image")
-        return model
+        return model.to(self.device)
 
     @property
     def task(self) -> Task:

@@ -71,7 +71,7 @@ def _train(
     log.start()
     images = open_images(dataset, opening.spec, chosen, log)
     _fit(opening, dataset, images, chosen, folder, log)
-    run = Run(folder.path)
+    run = Run(folder.path, chosen.device)
     first_does(lambda: _finish(run, task, images, chosen, log))
     return run
 

@@ -12,6 +12,7 @@ from ..graph.network import Network
 from ..graph.symbolic import inference
 from ..rewrite import in_place
 from .batches import Batch, Batches
+from .numerics import in_full_float32
 from .ports import flat
 from .ranks import agreeing
 from .recovery import Bites, evaluating
@@ -80,7 +81,7 @@ def evaluate(network: Network, step: Step, batches: Batches) -> dict[str, float]
     """The loss and metrics over one pass, in inference mode."""
     step.reset()
     take = evaluating(step)
-    with inference(network):
+    with inference(network), in_full_float32():
         for batch in batches.epoch(0):
             take(batch)
     return step.result()
@@ -91,7 +92,7 @@ def predict(network: Network, batches: Batches) -> Any:
     parts: list[tuple[torch.Tensor, ...]] = []
     said: Any = None
     bites = Bites()
-    with inference(network):
+    with inference(network), in_full_float32():
         faster = in_place(network)
         for batch in batches.epoch(0):
             for said in bites.of(batch, lambda bite: answer(faster, bite.inputs)):
@@ -109,7 +110,7 @@ def asking(network: Network) -> Callable[[Batch], torch.Tensor]:
         faster = in_place(network)
 
     def ask(batch: Batch) -> torch.Tensor:
-        with inference(network):
+        with inference(network), in_full_float32():
             return torch.cat(list(bites.of(batch, lambda bite: answer(faster, bite.inputs).cpu())))
 
     return ask

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,35 @@ def sixteen_bits(device: torch.device) -> str | None:
         abilities = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
         return "bfloat16" if any(able is not None and able() for able in abilities) else None
     return None
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Inside, cuDNN computes the same bits each time; its other kernels add up in any order, and are hardly faster."""
+    cudnn = torch.backends.cudnn
+    before, cudnn.deterministic = cudnn.deterministic, True
+    try:
+        yield
+    finally:
+        cudnn.deterministic = before
+
+
+@contextmanager
+def in_full_float32() -> Iterator[None]:
+    """Inside, a GPU's convolutions keep all 24 bits of float32, where by default torch lets them drop 13 (TF32).
+
+    What a network answers is then what it answers on a CPU.
+    """
+    cudnn: Any = torch.backends.cudnn
+    kinds = cudnn.conv, cudnn.rnn  # which torch wants alike
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for kind, its in zip(kinds, before, strict=True):
+            kind.fp32_precision = its
 
 
 def measuring(step: Step, network: nn.Module, decided: Callable[[Choice], None]) -> Take:
