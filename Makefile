@@ -8,7 +8,7 @@ TESTABLE := $(VENV)/.testable
 # One thread a process: the processes share the cores
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: demo test test-all bench lint clean
+.PHONY: demo test test-all test-gpu bench lint clean
 
 demo: $(INSTALLED)  ## train on real handwritten digits and write a report
 	$(BIN)/sightline demo
@@ -18,6 +18,9 @@ test: $(TESTABLE) lint  ## lint, type-check, run the tests
 
 test-all: $(TESTABLE) lint  ## the slow proofs too
 	$(PYTEST) -m "slow or not slow"
+
+test-gpu: $(TESTABLE)  ## what a GPU changes; the other tests do not see it
+	SIGHTLINE_TEST_GPU=1 $(PYTEST) tests/test_gpu.py
 
 bench: $(INSTALLED)  ## the benchmarks, which take hours; PHOTOS=folder with train/<class>/*.jpg adds that of the input
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

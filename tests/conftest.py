@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+if not os.environ.get("SIGHTLINE_TEST_GPU"):  # what the tests say of speed, memory and bits is a CPU's
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -1,6 +1,6 @@
 """What a GPU changes: nothing but the speed. Memory that really runs out, resuming to the bit, several processes.
 
-Everything here is skipped where there is no GPU.
+`make test-gpu` runs this; elsewhere no test sees a GPU.
 """
 
 import socket
@@ -21,7 +21,9 @@ from sightline.runs.run import Run
 from sightline.training import step as step_file
 from sightline.training.ranks import Ranks
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no GPU here, or it is hidden: make test-gpu"
+)
 
 
 def network(norm=True, dropout=0.0, classes=3, dtype=torch.float64, device="cuda"):
