@@ -6,7 +6,6 @@ several devices) and activation checkpointing (Chen et al., 2016).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -21,11 +20,12 @@ from ..graph.network import Network
 from ..layers import Conv2D, Input, Layer, Torch
 from ..layers.base import is_ours
 from ..rewrite import cut_points, recompute
+from ..training.ranks import BUCKET
 
 if TYPE_CHECKING:
     from .memory_plan import MemoryPlan
 
-PEERS = 2  # devices in the last two remedies
+PEERS = 2  # devices in the last remedy
 SHARES = (0.5, 0.6, 0.7, 0.8)  # of the activations, which checkpoints leave: the first that lowers the peak
 
 
@@ -56,7 +56,7 @@ def remedies(plan: MemoryPlan) -> list[Remedy]:
     )
     anew = [] if own else [_larger_stride, _fewer_layers]
     ways = [_smaller_batch, *anew, _sixteen_bits]
-    ways += [*([] if own else [_checkpointing]), _data_parallel, _sharded] if plan.training else []
+    ways += [*([] if own else [_checkpointing]), _data_parallel] if plan.training else []
     return [remedy for way in ways if (remedy := way(plan)) is not None]
 
 
@@ -163,24 +163,8 @@ def _data_parallel(plan: MemoryPlan) -> Remedy | None:
     return Remedy(
         f"{PEERS} devices, data parallel",
         f"batch_size={size} on each",
-        plan.again(batch_size=size).peak + plan.gradients,  # DDP's buckets hold the gradients once more
+        plan.again(batch_size=size).peak + min(plan.gradients, 2 * BUCKET),  # which are exchanged in buckets
         "gradients are exchanged in each step; each device holds all weights, gradients and optimizer state",
-        exact=False,
-    )
-
-
-def _sharded(plan: MemoryPlan) -> Remedy | None:
-    size = plan.batch_size // PEERS
-    if size < 1:
-        return None
-    half = plan.again(batch_size=size)
-    state = half.parameters + half.gradients + half.optimizer
-    gathered = 2 * max(sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in plan.network.layers)
-    return Remedy(
-        f"{PEERS} devices, sharded",
-        f"batch_size={size} on each, and a share of weights, gradients and optimizer state",
-        half.peak - state + math.ceil(state / PEERS) + gathered,
-        "weights are gathered layer by layer in each pass",
         exact=False,
     )
 
