@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import measure as measure
     from . import metrics as metrics
     from . import models as models
+    from . import ops as ops
     from . import optimizers as optimizers
     from . import preprocessing as preprocessing
     from . import regularizers as regularizers
@@ -53,6 +54,7 @@ _MODULES = (
     "measure",
     "metrics",
     "models",
+    "ops",
     "optimizers",
     "preprocessing",
     "regularizers",

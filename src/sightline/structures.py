@@ -79,6 +79,50 @@ class Boxes:
         return f"Boxes({self.xyxy.tolist()}, {self.labels.tolist()})"
 
 
+class Detections:
+    """The objects that a network finds in one image, the surest first.
+
+    `xyxy` float64 (n, 4) in pixels of the upright original image, `scores` float64 (n,) 0..1, `labels` int64 (n,) class numbers.
+    Read-only. Raises ShapeError where they do not belong together, and ArgumentError for what is not finite or no score.
+    """
+
+    def __init__(self, xyxy: Any = (), scores: Any = (), labels: Any = ()):
+        boxes = np.array(xyxy, np.float64).reshape(-1, 4)
+        sure, numbers = np.array(scores, np.float64).reshape(-1), np.array(labels, np.int64).reshape(-1)
+        if not len(boxes) == len(sure) == len(numbers):
+            raise ShapeError(
+                "Each box has a score and a class number",
+                received=f"{len(boxes)} boxes, {len(sure)} scores, {len(numbers)} numbers",
+            )
+        if not np.isfinite(boxes).all():
+            raise ArgumentError("Boxes are finite numbers", received=boxes[~np.isfinite(boxes).all(1)][0].tolist())
+        if not ((sure >= 0) & (sure <= 1)).all():
+            raise ArgumentError("Scores are from 0 to 1", received=sure[~((sure >= 0) & (sure <= 1))][0])
+        order = np.argsort(-sure, kind="stable")
+        self.xyxy, self.scores, self.labels = boxes[order], sure[order], numbers[order]
+        for each in (self.xyxy, self.scores, self.labels):
+            each.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: Any) -> Detections:
+        """Some of them, by a mask, numbers or a slice."""
+        return Detections(self.xyxy[chosen], self.scores[chosen], self.labels[chosen])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        mine, its = (self.xyxy, self.scores, self.labels), (other.xyxy, other.scores, other.labels)
+        return all(np.array_equal(a, b) for a, b in zip(mine, its, strict=True))
+
+    def __hash__(self) -> int:
+        return hash((self.xyxy.tobytes(), self.scores.tobytes(), self.labels.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Detections({self.xyxy.tolist()}, {self.scores.tolist()}, {self.labels.tolist()})"
+
+
 @dataclass(frozen=True)
 class MaskCoding:
     """How a mask file says classes: `values[i]` stands for class i, those in `ignored` for no class.
