@@ -46,6 +46,7 @@ def sightline(folder: str) -> dict[str, Any]:
     from sightline.runs.settings import Settings
     from sightline.structures import ImageSpec
     from sightline.tasks import TASKS
+    from sightline.tasks.classify import class_numbers
 
     torch.set_num_threads(1)
     settings = Settings(folder, image_size=SIZE, augment=dict(CHANGES))
@@ -54,7 +55,7 @@ def sightline(folder: str) -> dict[str, Any]:
     looked = time.perf_counter() - began
     dataset = type(dataset)(dataset.root, dataset.classes, {"train": dataset.splits["train"]}, ("train",))
     images = open_images(dataset, ImageSpec(SIZE, SIZE, 3), settings, print)
-    batches = ImageBatches(images["train"], BATCH, WORKERS, seed=0)
+    batches = ImageBatches(images["train"], BATCH, WORKERS, targets=class_numbers, seed=0)
     finish = CompleteCache(images, WORKERS, print)
 
     def epoch(number: int) -> Iterator[int]:

@@ -32,6 +32,7 @@ from sightline.data.splits import with_splits
 from sightline.data.streaming import decoded
 from sightline.errors import DataError
 from sightline.structures import Dataset, ImageSpec, Problem, Sample
+from sightline.tasks.classify import class_numbers
 
 RGB = ImageSpec(6, 5, 3)
 GRAY = ImageSpec(6, 5, 1)
@@ -563,7 +564,7 @@ def numbered(folder: Path, n: int, classes: int = 3) -> list[Sample]:
 
 def epoch_of(images, number: int = 0, *, batch_size: int = 8, workers: int = 2, seed: int | None = 0):
     """(pixels, targets) of an epoch's batches."""
-    batches = ImageBatches(images, batch_size, workers, seed=seed)
+    batches = ImageBatches(images, batch_size, workers, targets=class_numbers, seed=seed)
     return list(batches.epoch(number))
 
 
@@ -663,7 +664,10 @@ def test_memory_and_workers_change_nothing(tmp_path):
 def test_a_process_makes_its_rows_of_each_batch(tmp_path):
     images = loaded(numbered(tmp_path, 21))
     whole = epoch_of(images)
-    ranks = [list(ImageBatches(images, 8, 2, seed=0, rank=(number, 3)).epoch(0)) for number in range(3)]
+    ranks = [
+        list(ImageBatches(images, 8, 2, targets=class_numbers, seed=0, rank=(number, 3)).epoch(0))
+        for number in range(3)
+    ]
     for batch, *parts in zip(whole, *ranks, strict=True):
         assert [part.of for part in parts] == [batch.size] * 3
         assert [part.first for part in parts] == np.cumsum([0, *(part.size for part in parts)])[:-1].tolist()
@@ -674,14 +678,16 @@ def test_a_process_makes_its_rows_of_each_batch(tmp_path):
 @pytest.mark.parametrize("first", [0, 1, 3, 5])
 def test_an_epoch_goes_on_from_any_batch(tmp_path, first):
     images = loaded(numbered(tmp_path, 20))
-    whole, rest = (list(ImageBatches(images, 4, 2, seed=0).epoch(2, begin)) for begin in (0, first))
+    whole, rest = (
+        list(ImageBatches(images, 4, 2, targets=class_numbers, seed=0).epoch(2, begin)) for begin in (0, first)
+    )
     assert len(rest) == 5 - first
     assert order(rest) == order(whole)[4 * first :]
 
 
 def test_an_epoch_may_be_left_in_the_middle(tmp_path):
     images = loaded(numbered(tmp_path, 20), room=0)
-    batches = ImageBatches(images, 4, 2, seed=0)
+    batches = ImageBatches(images, 4, 2, targets=class_numbers, seed=0)
     began = batches.epoch(0)
     first = next(began)
     began.close()

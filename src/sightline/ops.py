@@ -28,6 +28,16 @@ def cxcywh_to_xyxy(boxes: torch.Tensor) -> torch.Tensor:
     return torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
 
 
+def xyxy_to_cxcyhw(boxes: torch.Tensor) -> torch.Tensor:
+    """(..., 4) corners as (centre x, centre y, height, width), in which a localizing network answers."""
+    return xyxy_to_cxcywh(boxes)[..., [0, 1, 3, 2]]
+
+
+def cxcyhw_to_xyxy(boxes: torch.Tensor) -> torch.Tensor:
+    """The inverse of `xyxy_to_cxcyhw`."""
+    return cxcywh_to_xyxy(boxes[..., [0, 1, 3, 2]])
+
+
 def xyxy_to_xywh(boxes: torch.Tensor) -> torch.Tensor:
     """(..., 4) corners as (left, top, width, height), as COCO files have them."""
     left, top, right, bottom = boxes.unbind(-1)
@@ -105,6 +115,15 @@ def _around(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch
 def _safe(divisor: torch.Tensor) -> torch.Tensor:
     """Never 0: where it would be, what is divided is not used, and no gradient becomes NaN."""
     return divisor.clamp(min=torch.finfo(divisor.dtype).tiny ** 0.5)
+
+
+def place_middles(size: tuple[int, int], stride: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """The middles (x, y) of the places of a feature map of `size` (height, width), float32 (height * width, 2), row by row.
+
+    They are in pixels of the input, of which `stride` lie between two places.
+    """
+    y, x = ((torch.arange(side, device=device, dtype=torch.float32) + 0.5) * stride for side in size)
+    return torch.stack([x.expand(size[0], -1), y[:, None].expand(-1, size[1])], -1).flatten(0, 1)
 
 
 def nms(

@@ -14,10 +14,10 @@ TRAINING, VALIDATION, MARK = "#8a94a6", "#1565c0", "#c62828"
 
 
 def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Loss and accuracy by epoch, training and validation."""
+    """The loss, and what chooses the best epoch, by epoch, training and validation."""
     from matplotlib.ticker import MaxNLocator
 
-    names = [n for n in ("loss", "accuracy") if n in history]
+    names = [n for n in ("loss", "accuracy", "box_iou") if n in history]
     figure = _figure(4.6 * len(names), 3.2)
     for i, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), i + 1)
@@ -50,6 +50,38 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
             if count:
                 color = "white" if share[i, j] > 0.5 else "black"
                 axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=color)
+    _write(figure, path)
+
+
+def draw_precision_recall(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
+    """Each class's precision against its recall, points (recall, precision) by name."""
+    figure = _figure(5.6, 4.2)
+    axes = figure.add_subplot()
+    for name, points in curves.items():
+        if points:
+            recall, precision = zip(*points, strict=True)
+            axes.plot(recall, precision, label=name, linewidth=1.5)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.05)
+    axes.set_xlabel("recall: objects that are found")
+    axes.set_ylabel("precision: detections that are right")
+    axes.set_title("IoU of 0.5 and more", loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if 0 < len(curves) <= 20:
+        axes.legend(frameon=False, fontsize=8)
+    _write(figure, path)
+
+
+def draw_overlaps(overlaps: np.ndarray, path: Path) -> None:
+    """How many boxes overlap the true one how far."""
+    figure = _figure(5.6, 3.2)
+    axes = figure.add_subplot()
+    axes.hist(overlaps, bins=np.linspace(0, 1, 21), color=VALIDATION)
+    axes.axvline(0.5, color=MARK, linewidth=1)
+    axes.set_xlabel("intersection over union with the true box")
+    axes.set_ylabel("images")
+    axes.spines[["top", "right"]].set_visible(False)
     _write(figure, path)
 
 

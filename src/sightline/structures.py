@@ -222,6 +222,11 @@ class Prediction:
         order = sorted(range(len(self.classes)), key=lambda i: -self.probabilities[i])
         return [(self.classes[i], self.probabilities[i]) for i in order[:k]]
 
+    def row(self, k: int) -> tuple[str, str, str]:
+        """What a table shows: the class, its probability, and the k - 1 that come next."""
+        (name, probability), *others = self.top(k)
+        return name, f"{probability:.4f}", ", ".join(f"{other} {p:.3f}" for other, p in others)
+
     def as_dict(self) -> dict[str, Any]:
         name, probability = self.top(1)[0]
         everything = dict(zip(self.classes, self.probabilities, strict=True))

@@ -24,16 +24,18 @@ MIN_VISIBLE = 0.25  # of a box's area, where a resize policy cuts some of the im
 class Images:
     """Samples and where their pixels are kept; sample i is `cache`'s sample `first` + i.
 
-    With `augmentation` what epoch e shows of sample i depends on (`seed`, e, i) only.
+    With `augmentation` what epoch e shows of sample i depends on (`seed`, e, i) only; from epoch `calm_from` on no pictures
+    are mixed.
     """
 
     def __init__(
         self, samples: Sequence[Sample], spec: ImageSpec, cache: PixelCache, first: int = 0, *,
-        augmentation: Augmentation | None = None, seed: int = 0,
+        augmentation: Augmentation | None = None, seed: int = 0, calm_from: int | None = None,
     ):  # fmt: skip
         self.samples, self.spec, self.cache, self.first = tuple(samples), spec, cache, first
         self.augmentation, self._seed = augmentation or Augmentation(), seed
         self._still = self.augmentation.changes_nothing
+        self._calm_from = calm_from
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -46,7 +48,9 @@ class Images:
         """Sample `index` as this epoch shows it."""
         if self._still:
             return self.load(index)
-        return augmented(self.load, index, len(self), self.augmentation, self._seed, epoch)
+        calm = self._calm_from is not None and epoch >= self._calm_from
+        recipe = self.augmentation.unmixed() if calm else self.augmentation
+        return augmented(self.load, index, len(self), recipe, self._seed, epoch)
 
     def load(self, index: int) -> Example:
         """Sample `index` as it is, decoded and resized. Raises DataError where its file has become unreadable."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,17 @@ import torch
 from ..layout import to_channels_first
 from ..training.batches import Batch
 from ..training.parts import bounds
+from .augment import Example
 from .images import Images
 
 PREFETCH = 3  # batches made ahead of the one in training
 
 
 class ImageBatches:
-    """Batches of (uint8 pixels 0..255, classes); the order is drawn from (seed, epoch), without a seed it is the samples'.
+    """Batches of (uint8 pixels 0..255, targets); the order is drawn from (seed, epoch), without a seed it is the samples'.
 
-    Classes are their numbers, int64 (n,); with `shares_of` (the number of classes) their shares, float32 (n, classes), as
-    pictures have them that show several. With a `rank` (number, count) it makes of each batch only that process's rows.
+    `targets` makes of pictures what is to be learned, an array for each output; without it there are none. With a `rank`
+    (number, count) it makes of each batch only that process's rows.
     """
 
     def __init__(
@@ -31,12 +33,12 @@ class ImageBatches:
         batch_size: int,
         workers: int,
         *,
+        targets: Callable[[Sequence[Example]], tuple[np.ndarray, ...]] | None = None,
         seed: int | None = None,
-        shares_of: int | None = None,
         rank: tuple[int, int] = (0, 1),
     ):
         self._images, self._batch_size = images, batch_size
-        self._workers, self._seed, self._shares_of, self._rank = workers, seed, shares_of, rank
+        self._workers, self._seed, self._targets, self._rank = workers, seed, targets, rank
         self.steps: int | None = -(-len(images) // batch_size)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
@@ -65,12 +67,10 @@ class ImageBatches:
 
     def _batch(self, unfinished: _Unfinished) -> Batch:
         """Pixels stay bytes: they become numbers where the network is, a quarter of the way there."""
-        pixels, labels = unfinished.result()
-        targets = torch.from_numpy(_as_targets(labels, self._shares_of))
+        pixels, examples = unfinished.result()
+        targets = None if self._targets is None else tuple(map(torch.from_numpy, self._targets(examples)))
         of = None if self._rank[1] == 1 else unfinished.of
-        return Batch(
-            (to_channels_first(torch.from_numpy(pixels)),), (targets,), None, len(pixels), unfinished.first, of
-        )
+        return Batch((to_channels_first(torch.from_numpy(pixels)),), targets, None, len(pixels), unfinished.first, of)
 
 
 class _Unfinished:
@@ -80,22 +80,12 @@ class _Unfinished:
         self.first, self.of = first, of
         self._pixels = np.empty((len(indices), *images.spec.shape), np.uint8)
 
-        def fill(place: int, index: int) -> tuple[tuple[int, float], ...]:
+        def fill(place: int, index: int) -> Example:
             example = images.at(index, epoch)
             self._pixels[place] = example.pixels
-            return example.labels
+            return replace(example, pixels=self._pixels[place])
 
         self._parts: list[Future] = [pool.submit(fill, place, int(index)) for place, index in enumerate(indices)]
 
-    def result(self) -> tuple[np.ndarray, list[tuple[tuple[int, float], ...]]]:
+    def result(self) -> tuple[np.ndarray, list[Example]]:
         return self._pixels, [part.result() for part in self._parts]
-
-
-def _as_targets(labels: list[tuple[tuple[int, float], ...]], shares_of: int | None) -> np.ndarray:
-    if shares_of is None:
-        return np.array([own[0][0] for own in labels], np.int64)
-    shares = np.zeros((len(labels), shares_of), np.float32)
-    for row, own in zip(shares, labels, strict=True):
-        for label, share in own:
-            row[label] += share
-    return shares

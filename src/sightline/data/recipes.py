@@ -67,6 +67,10 @@ class Augmentation:
         """Whether a picture may show several classes, so that targets are shares."""
         return self.mixup > 0 or self.cutmix > 0
 
+    def unmixed(self) -> Augmentation:
+        """The same without pictures that are made of several."""
+        return replace(self, mixup=0.0, cutmix=0.0, mosaic=0.0)
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

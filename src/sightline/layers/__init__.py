@@ -44,6 +44,7 @@ from .merging import (
     subtract,
 )
 from .normalization import BatchNormalization, LayerNormalization, LocalResponseNormalization, Normalization
+from .places import PlaceBoxes, PlaceValues
 from .pooling import (
     AveragePooling2D,
     AvgPool2D,
@@ -96,6 +97,8 @@ __all__ = [
     "Multiply",
     "Normalization",
     "Permute",
+    "PlaceBoxes",
+    "PlaceValues",
     "RandomBrightness",
     "RandomContrast",
     "RandomCrop",

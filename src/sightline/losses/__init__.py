@@ -10,6 +10,7 @@ from ..configurable import from_name
 from ..errors import ArgumentError
 from ..graph.build import snake_case
 from ..keras_only import missing, own
+from .boxes import BoxGIoU
 from .classes import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -22,6 +23,7 @@ from .classes import (
     MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
+from .detection import DetectionLoss
 from .functions import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -37,8 +39,10 @@ __all__ = [
     "LOSSES",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
+    "BoxGIoU",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "DetectionLoss",
     "FunctionLoss",
     "Huber",
     "Loss",
@@ -59,8 +63,10 @@ __all__ = [
 _CLASSES: tuple[type[Loss], ...] = (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
+    BoxGIoU,
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
+    DetectionLoss,
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,

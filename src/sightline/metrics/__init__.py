@@ -15,6 +15,10 @@ from .base import (
     Metric,
     SampleMean,
 )
+from .boxes import (
+    BoxHits,
+    BoxIoU,
+)
 from .confusion import (
     FalseNegatives,
     FalsePositives,
@@ -64,6 +68,8 @@ __all__ = [
     "BinaryAccuracy",
     "BinaryCrossentropy",
     "BinaryIoU",
+    "BoxHits",
+    "BoxIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
     "FalseNegatives",
@@ -103,6 +109,8 @@ _CLASSES: tuple[type[Metric], ...] = (
     BinaryAccuracy,
     BinaryCrossentropy,
     BinaryIoU,
+    BoxHits,
+    BoxIoU,
     CategoricalAccuracy,
     CategoricalCrossentropy,
     FalseNegatives,

@@ -14,7 +14,32 @@ from ..measure.summary import Summary, summarize
 from ..models import Model
 from ..runs.folder import RunFolder, read_json, read_results
 from ..runs.settings import SETTING_NAMES, Settings
-from ..tasks import Measures
+from ..tasks import TASKS, Measures, Task
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the page says of a task: what the network does with so many classes, the heading of the picture, and what it shows."""
+
+    does: str
+    question: str
+    picture: str
+
+
+WORDS = {
+    "classify": Words(
+        "tells {} classes apart", "Which classes does it mix up?",
+        "Confusion matrix: true classes by row, predicted classes by column",
+    ),
+    "localize": Words(
+        "finds the one object of a picture, of {} classes", "How well do the boxes fit?",
+        "Images by the overlap of the found box with the true one",
+    ),
+    "detect": Words(
+        "finds every object of a picture, of {} classes", "What does it find, and how often is it wrong?",
+        "Precision by recall of each class",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,22 +57,37 @@ class Page:
     picture: str
 
     @property
+    def task(self) -> Task:
+        return TASKS[self.settings.task]()
+
+    @property
     def best_epoch(self) -> int:
-        values = self.history["val_accuracy"]
-        return values.index(max(values)) + 1
+        values = self.history[self.task.best]
+        return values.index(min(values) if self.task.best.endswith("loss") else max(values)) + 1
+
+    @property
+    def words(self) -> Words:
+        return WORDS[self.task.name]
+
+    @property
+    def columns(self) -> list[str]:
+        """What is known of each class."""
+        return list(self.measures.details["classes"][0])
 
     @property
     def splits(self) -> list[dict[str, Any]]:
-        """A row for each class: its images by split."""
+        """A row for each class: its images, or its boxes, by split."""
         rows = []
         for label, name in enumerate(self.data["classes"]):
-            counts = [sum(1 for _, own in samples if own == label) for samples in self.data["splits"].values()]
+            counts = [sum(_labels(s).count(label) for s in samples) for samples in self.data["splits"].values()]
             rows.append({"class": name, "counts": counts})
         return rows
 
     @property
-    def majority(self) -> float:
-        """What always saying the most frequent class of the measured split would score."""
+    def majority(self) -> float | None:
+        """What always saying the most frequent class of the measured split would score; None where that is no answer."""
+        if self.task.name != "classify":
+            return None
         counts = [row["images"] for row in self.measures.details["classes"]]
         return max(counts) / sum(counts)
 
@@ -78,8 +118,22 @@ def render(page: Page) -> str:
     environment = Environment(
         loader=PackageLoader("sightline.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["shown"] = _shown
     environment.filters["percent"] = lambda x: "-" if x is None else f"{100 * x:.1f} %"
     return environment.get_template("page.html.j2").render(page=page)
+
+
+def _labels(sample: list[Any]) -> list[int]:
+    """The classes in a recorded sample: its own, or its boxes'."""
+    _, label, *boxes = sample
+    return boxes[0]["labels"] if boxes else [label]
+
+
+def _shown(value: Any) -> str:
+    """A number of a table: shares as per cent, counts as they are."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
 
 
 def _embedded(picture: Path) -> str:

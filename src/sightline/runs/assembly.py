@@ -15,6 +15,7 @@ from ..data.loader import ImageBatches
 from ..models import Model
 from ..structures import Dataset, ImageSpec
 from ..tasks import TASKS, Task
+from ..tasks.base import Targets
 from ..training.progress import as_text
 from ..training.ranks import current
 from . import networks, transfer
@@ -48,7 +49,7 @@ def opened(settings: Settings, weights: str | None, dataset: Dataset | None = No
     device = resolve_device(settings.device)
     spec = networks.image_spec(settings, source)
     torch.manual_seed(settings.seed)
-    model = networks.build_network(source, spec, dataset.classes, settings.dropout).to(device)
+    model = networks.build_network(task, source, spec, dataset.classes, settings.dropout).to(device)
     slow = transfer.freeze(model, settings.model, settings.unfreeze) if transfers(settings) else []
     return Opening(task, dataset, spec, model, slow)
 
@@ -83,32 +84,33 @@ def assembled(
     """
     model, task = opening.model, opening.task
     classes, mixed = len(dataset.classes), images["train"].augmentation.mixes_labels
-    shares = classes if mixed or settings.label_smoothing else None
+    shares = task.takes_labels and (mixed or settings.label_smoothing > 0)
+    targets = task.targets(classes, shares)
     model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
-    compiled = partial(_compile, task=task, settings=settings, classes=classes, shares=shares is not None)
+    compiled = partial(_compile, task=task, settings=settings, classes=classes, shares=shares)
     if settings.freeze is not None and settings.unfreeze is None:
-        return _on_features(*_features(model, images, settings, shares), model, settings, compiled)
+        return _on_features(*_features(model, images, settings, targets), model, settings, compiled)
     if settings.unfreeze is not None and not begun:
-        head, features = _features(model, images, settings, shares)
+        head, features = _features(model, images, settings, targets)
         alone = replace(settings, epochs=transfer.HEAD_EPOCHS, warmup=0.0)  # its rate falls along its own epochs
         compiled(head, steps=_steps(features, settings), settings=alone)
         logs = transfer.train_head_first(head, features, task, settings)
         say(f"Head trained on features of the frozen backbone: {as_text(logs)}")
-    assembly = _on_images(model, images, settings, shares, compiled)
+    assembly = _on_images(model, images, settings, targets, compiled)
     if opening.slow:
         model.optimizer.scale_learning_rate(settings.backbone_lr, opening.slow)
     return assembly
 
 
 def _features(
-    model: Model, images: dict[str, Images], settings: Settings, shares: int | None
+    model: Model, images: dict[str, Images], settings: Settings, targets: Targets
 ) -> tuple[Model, dict[str, transfer.Features]]:
     """The head, and what the frozen backbone makes of the images it is trained and validated on."""
     below, head = transfer.split_head(model, settings.model)
     splits = [split for split in ("train", "validation") if split in images]
     size, workers = settings.batch_size, settings.thread_count
     return head, {
-        split: transfer.features_of(below, images[split].unchanged(), size, workers, shares, split) for split in splits
+        split: transfer.features_of(below, images[split].unchanged(), size, workers, targets, split) for split in splits
     }
 
 
@@ -130,14 +132,14 @@ def _on_features(
 
 
 def _on_images(
-    model: Model, images: dict[str, Images], settings: Settings, shares: int | None, compiled: Callable[..., None]
+    model: Model, images: dict[str, Images], settings: Settings, targets: Targets, compiled: Callable[..., None]
 ) -> Assembly:
     size, workers = settings.batch_size, settings.thread_count
     ranks = current()
     rank = (0, 1) if ranks is None else (ranks.number, ranks.count)
-    batches = ImageBatches(images["train"], size, workers, seed=settings.seed, shares_of=shares, rank=rank)
+    batches = ImageBatches(images["train"], size, workers, targets=targets, seed=settings.seed, rank=rank)
     held_back = images.get("validation")
-    validation = None if held_back is None else ImageBatches(held_back, size, workers, shares_of=shares, rank=rank)
+    validation = None if held_back is None else ImageBatches(held_back, size, workers, targets=targets, rank=rank)
     steps = batches.steps or 1
     compiled(model, steps=steps)
     return Assembly(model, {"x": batches, "validation_data": validation}, steps)
@@ -158,8 +160,8 @@ def _compile(model: Model, task: Task, settings: Settings, classes: int, shares:
     optimizer = _optimizer(settings, steps)
     if settings.weight_decay:  # of kernels: a bias or a scale that is small explains nothing away
         optimizer.exclude_from_weight_decay(p for p in model.parameters() if p.ndim < 2)
-    loss, metrics = task.loss(shares, settings.label_smoothing), task.metrics(classes, shares)
-    model.compile(optimizer, loss, metrics=metrics, precision=settings.precision)
+    goals = task.goals(model, classes, shares, settings.label_smoothing)
+    model.compile(optimizer, goals.loss, goals.loss_weights, goals.metrics, precision=settings.precision)
 
 
 def _optimizer(settings: Settings, steps: int) -> optimizers.Optimizer:

@@ -1,24 +1,31 @@
-"""The demo: real handwritten digits through the whole path."""
+"""The demo: real handwritten digits through the whole path, for each task."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..data.digits import write_digits
+from ..data.scene_files import write_scenes
+from ..errors import choose
 from .run import Run
 from .training import train
 
+# What each task's demo trains, chosen so that it takes minutes on two cores
+SETTINGS: dict[str, dict[str, Any]] = {
+    "classify": {"model": "small_cnn", "image_size": 16, "color_mode": "grayscale", "epochs": 20},
+    "localize": {"model": "yolo_n", "image_size": 96, "batch_size": 16, "lr": 0.002, "epochs": 20},
+    "detect": {"model": "yolo_n", "image_size": 128, "batch_size": 16, "lr": 0.002, "epochs": 20},
+}
 
-def demo(epochs: int = 20, runs: str | Path = "runs") -> Run:
-    """Write the digits that scikit-learn ships to `runs`/data/digits, train `small_cnn` on them, and write the report."""
-    data = write_digits(Path(runs) / "data" / "digits")
-    return train(
-        data,
-        model="small_cnn",
-        image_size=16,
-        color_mode="grayscale",
-        epochs=epochs,
-        name="demo",
-        exist_ok=True,
-        runs=str(runs),
-    )
+
+def demo(task: str = "classify", epochs: int | None = None, runs: str | Path = "runs") -> Run:
+    """Write the digits that scikit-learn ships to `runs`/data, train a small network on them, and write the report.
+
+    For "classify" each picture is a digit, for "localize" a scene with one, for "detect" one with several.
+    """
+    settings = SETTINGS[choose("task of the demo", task, SETTINGS)]
+    folder = Path(runs) / "data"
+    data = write_digits(folder / "digits") if task == "classify" else write_scenes(folder / f"scenes-{task}", task)
+    chosen = settings | ({} if epochs is None else {"epochs": epochs})
+    return train(data, task=task, name="demo", exist_ok=True, runs=str(runs), **chosen)

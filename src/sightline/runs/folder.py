@@ -18,7 +18,7 @@ from ..console import say
 from ..data.findings import Check
 from ..errors import RunError
 from ..files import write_text
-from ..structures import Dataset, Sample
+from ..structures import Boxes, Dataset, Sample
 from ..version import __version__
 
 
@@ -176,7 +176,7 @@ def _processor() -> str:
 
 
 def describe_data(dataset: Dataset, data: str, checked: Check) -> dict[str, Any]:
-    """A data set as JSON: which file was in which split, under which class, what could not be read, what the check found.
+    """A data set as JSON: which file was in which split, under which class, with which boxes, what could not be read, what the check found.
 
     `data` is what the run was told to train on, a folder or a file in it.
     """
@@ -184,10 +184,11 @@ def describe_data(dataset: Dataset, data: str, checked: Check) -> dict[str, Any]
         "root": str(dataset.root.resolve()),
         "data": str(Path(data).resolve()),
         "format": dataset.format,
+        "task": dataset.task,
         "classes": list(dataset.classes),
         "given splits": list(dataset.given),
         "splits": {
-            split: [[_below(dataset.root, s.path), s.label] for s in samples]
+            split: [[_below(dataset.root, s.path), s.label, *_recorded_boxes(s)] for s in samples]
             for split, samples in dataset.splits.items()
         },
         "unreadable": [[str(problem.path), problem.reason] for problem in dataset.problems],
@@ -218,4 +219,12 @@ def read_recorded(path: Path) -> dict[str, Any]:
 
 def recorded_split(description: Mapping[str, Any], root: Path, split: str) -> tuple[Sample, ...]:
     """The samples of a split that `describe_data` wrote."""
-    return tuple(Sample(root / name, label) for name, label in description["splits"].get(split, ()))
+    return tuple(
+        Sample(root / name, label, Boxes(boxes[0]["xyxy"], boxes[0]["labels"]) if boxes else None)
+        for name, label, *boxes in description["splits"].get(split, ())
+    )
+
+
+def _recorded_boxes(sample: Sample) -> list[dict[str, Any]]:
+    boxes = sample.boxes
+    return [] if boxes is None else [{"xyxy": boxes.xyxy.tolist(), "labels": boxes.labels.tolist()}]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,13 @@ from ..errors import ArgumentError, ShapeError, SightlineError
 from ..graph.io import describe
 from ..layers import FILE_LAYERS, Input, Rescaling
 from ..models import KERAS_SUFFIXES, SUFFIX, Model, load_model
-from ..rewrite import ends_in_softmax, on_input, with_dropout
+from ..rewrite import on_input, remove_head, with_dropout
 from ..structures import COLOR_MODES, ImageSpec
+from ..tasks import Task
+from ..tasks.base import Source
 from .settings import Settings
 
 DEFAULT_SIZE = 224  # where a model does not say
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a network comes from: `make(input_shape, classes)`, and the image that it is meant for."""
-
-    make: Any
-    input_shape: tuple[int, int, int]
-    name: str = "the model"
 
 
 def image_spec(settings: Settings, source: Source) -> ImageSpec:
@@ -46,39 +38,44 @@ def find_source(model: str, weights: str | None = None) -> Source:
     `weights`: "imagenet" or a file, for a network that has a name.
     """
     if ".py" not in model:
-        shape = default_shape(model)
-        return Source(lambda input_shape, classes: create(model, input_shape, classes, weights), shape, model)
+        return Source(
+            lambda input_shape, classes: create(model, input_shape, classes, weights),
+            lambda input_shape: create(model, input_shape, None, weights, include_top=False),
+            default_shape(model),
+            model,
+        )
     if weights is not None:
         raise ArgumentError(
             f"--weights are for a network that has a name, not for {model}", fix="Load them in the function"
         )
-    return Source(_load_function(model), (DEFAULT_SIZE, DEFAULT_SIZE, 3), model)
+    function = _load_function(model)
+
+    def make(input_shape: tuple[int, int, int], classes: int) -> Model:
+        return _checked(function(input_shape=input_shape, classes=classes), input_shape, model)
+
+    return Source(make, lambda input_shape: remove_head(make(input_shape, 2)), (DEFAULT_SIZE, DEFAULT_SIZE, 3), model)
 
 
-def build_network(source: Source, spec: ImageSpec, classes: Sequence[str], dropout: float | None = None) -> Model:
-    """The network on raw pixels 0..255: its preprocessing is its first node, unless it brings a Rescaling of its own.
-
-    With `dropout` it has Dropout of that rate before its last layer.
-    """
-    network = source.make(input_shape=spec.shape, classes=len(classes))
-    who = source.name
+def _checked(network: Any, input_shape: tuple[int, int, int], who: str) -> Model:
+    """What a person's function returned: a model on that image."""
     if not isinstance(network, Model):
         raise ArgumentError(f"{who} must return a sightline Model", received=type(network).__name__)
     if not network.built:
-        network.build((None, *spec.shape))  # type: ignore[operator]
-    if network.input_shape != (None, *spec.shape):
-        raise ShapeError(f"{who} takes another image", expected=(None, *spec.shape), received=network.input_shape)
-    if network.output_shape != (None, len(classes)):
-        raise ShapeError(
-            f"The output of {who} does not fit the {len(classes)} classes",
-            expected=(None, len(classes)),
-            received=network.output_shape,
-        )
-    if not ends_in_softmax(network):
-        raise ArgumentError(
-            f"{who} does not end in a softmax, so its answers are no probabilities",
-            fix="Give the last layer activation='softmax'",
-        )
+        network.build((None, *input_shape))  # type: ignore[operator]
+    if network.input_shape != (None, *input_shape):
+        raise ShapeError(f"{who} takes another image", expected=(None, *input_shape), received=network.input_shape)
+    return network
+
+
+def build_network(
+    task: Task, source: Source, spec: ImageSpec, classes: Sequence[str], dropout: float | None = None
+) -> Model:
+    """The task's network on raw pixels 0..255: its preprocessing is its first node, unless it brings a Rescaling of its own.
+
+    With `dropout` it has Dropout of that rate before its last layer.
+    """
+    who = source.name
+    network = task.network(source, spec, classes)
     metadata = network.metadata
     if dropout is not None:
         network = Model(network.inputs, with_dropout(network, dropout), network.name)
@@ -153,4 +150,4 @@ def network_for_summary(model: str, classes: int | None = None, image_size: int 
         return create(model, (image_size or height, image_size or width, channels), classes)
     source = find_source(model)
     height, width, channels = source.input_shape
-    return source.make(input_shape=(image_size or height, image_size or width, channels), classes=classes or 10)
+    return source.make((image_size or height, image_size or width, channels), classes or 10)

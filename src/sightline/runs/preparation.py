@@ -21,6 +21,7 @@ from ..structures import Dataset, ImageSpec
 from .settings import Settings
 
 Say = Callable[[str], None]
+CALM = 0.15  # of a detector's epochs, at their end, in which no pictures are mixed
 
 
 def prepare(dataset: Dataset, settings: Settings, say: Say) -> tuple[Dataset, Check]:
@@ -87,9 +88,16 @@ def open_images(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say)
     images, first = {}, 0
     for split, samples in dataset.splits.items():
         changes = augmentation(settings) if split == "train" else None
-        images[split] = Images(samples, spec, kept, first, augmentation=changes, seed=settings.seed)
+        images[split] = Images(
+            samples, spec, kept, first, augmentation=changes, seed=settings.seed, calm_from=_calm_from(settings)
+        )
         first += len(samples)
     return images
+
+
+def _calm_from(settings: Settings) -> int | None:
+    """The epoch from which a detector sees pictures as they are: mosaics show objects as no photo does (Ge et al. 2021, section 2.1)."""
+    return round((1 - CALM) * settings.epochs) if settings.task == "detect" else None
 
 
 def augmentation(settings: Settings) -> Augmentation:

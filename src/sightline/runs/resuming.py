@@ -72,4 +72,6 @@ def recorded_dataset(folder: RunFolder) -> Dataset | None:
                 )
     problems = tuple(Problem(Path(path), reason) for path, reason in recorded["unreadable"])
     given = tuple(recorded["given splits"])
-    return Dataset(root, tuple(recorded["classes"]), splits, given, problems, format=recorded["format"])
+    return Dataset(
+        root, tuple(recorded["classes"]), splits, given, problems, recorded.get("task", "classify"), recorded["format"]
+    )

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..allocator import freed_memory_kept
 from ..console import progress_bar
+from ..data.decode import decode, image_size
 from ..data.images import Images
 from ..data.listing import existing_folder, list_images
 from ..data.loader import ImageBatches
 from ..data.streaming import decoded
-from ..errors import DataError, RunError, choose
+from ..errors import ArgumentError, DataError, RunError, choose
 from ..layout import to_channels_first
 from ..models import Model, load_model
-from ..structures import Dataset, ImageSpec, Prediction, Problem, Sample
+from ..structures import Boxes, Dataset, ImageSpec, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..training import loop
 from ..training.batches import Batch
@@ -79,31 +81,32 @@ class Run:
         Raises DataError for a folder without images, or with a class that the network does not know.
         """
         split, samples = self._samples_for(data, format)
-        answers: list[torch.Tensor] = []
+        results: list[Any] = []
         read: list[Sample] = []
         problems: list[Problem] = []
         with freed_memory_kept(), progress_bar("Measuring") as bar:
             row = bar.add_task(split, total=len(samples), note="")
-            for numbers, said, unreadable in self._answers([s.path for s in samples], batch_size, workers):
-                answers.append(said)
+            for numbers, said, unreadable in self._results([s.path for s in samples], batch_size, workers, self.task):
+                results += said
                 read += [samples[number] for number in numbers]
                 problems += unreadable.values()
                 bar.advance(row, len(numbers) + len(unreadable))
         if not read:
             what = f"None of the {len(samples)} images to measure on can be read"
             raise DataError(what, received=str(problems[0]) if problems else None)
-        labels = np.array([sample.label for sample in read], np.int64)
-        return self.task.measure(split, torch.cat(answers).numpy(), labels, self.classes), problems
+        return self.task.measure(split, results, read, self.classes), problems
 
-    def _answers(
-        self, paths: Sequence[Path], batch_size: int, workers: int
-    ) -> Iterator[tuple[list[int], torch.Tensor, dict[int, Problem]]]:
-        """For each batch of files the numbers of the readable ones, the network's answers, and what is wrong with the others."""
-        ask = loop.asking(self.model)
-        for numbers, pixels, problems in decoded(paths, self.image, batch_size, workers):
-            inputs = to_channels_first(torch.from_numpy(pixels))
-            said = ask(Batch((inputs,), None, None, len(numbers))) if numbers else torch.empty(0, len(self.classes))
-            yield numbers, said, problems
+    def _results(
+        self, paths: Sequence[Path], batch_size: int, workers: int, task: Task
+    ) -> Iterator[tuple[list[int], list[Any], dict[int, Problem]]]:
+        """For each batch of files the numbers of the readable ones, what is found there, and what is wrong with the others."""
+        ask, spec = loop.asking(self.model), self.image
+        for numbers, pixels, problems in decoded(paths, spec, batch_size, workers):
+            if not numbers:
+                yield numbers, [], problems
+                continue
+            said = ask(Batch((to_channels_first(torch.from_numpy(pixels)),), None, None, len(numbers)))
+            yield numbers, task.results(said, [image_size(paths[number]) for number in numbers], spec), problems
 
     def _samples_for(self, data: str | Path | None, format: str | None) -> tuple[str, tuple[Sample, ...]]:
         if not self.path.is_file():
@@ -133,29 +136,51 @@ class Run:
                     f"{dataset.root} has a class {name!r} that the network was not trained on",
                     expected=", ".join(self.classes),
                 )
-        return tuple(
-            s if s.label is None else replace(s, label=number[dataset.classes[s.label]]) for s in dataset.splits[split]
-        )
+        numbers = np.array([number[name] for name in dataset.classes], np.int64)
+
+        def renamed(sample: Sample) -> Sample:
+            label = None if sample.label is None else int(numbers[sample.label])
+            boxes = sample.boxes
+            if boxes is not None:
+                boxes = Boxes(boxes.xyxy, np.where(boxes.labels < 0, -1, numbers[boxes.labels]))
+            return replace(sample, label=label, boxes=boxes)
+
+        return tuple(map(renamed, dataset.splits[split]))
 
     def predict(
-        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32, workers: int = 2
-    ) -> tuple[list[Prediction], list[Problem]]:
-        """What the network says of image files, or of all images in folders; and the files that could not be read."""
-        said = list(self.predictions(files, batch_size=batch_size, workers=workers))
-        return [p for p in said if isinstance(p, Prediction)], [p for p in said if isinstance(p, Problem)]
+        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32, workers: int = 2, **options: Any
+    ) -> tuple[list[Any], list[Problem]]:
+        """What the network says of image files, or of all images in folders, as its task has it (`Prediction`, `Located`, `Found`);
+        and the files that could not be read. `options` are those of `predictions`."""
+        said = list(self.predictions(files, batch_size=batch_size, workers=workers, **options))
+        return [p for p in said if not isinstance(p, Problem)], [p for p in said if isinstance(p, Problem)]
 
     def predictions(
-        self, files: str | Path | Iterable[str | Path], *, batch_size: int = 32, workers: int = 2
-    ) -> Iterator[Prediction | Problem]:
-        """The same one by one, in the files' order, as they are read: a folder may be larger than memory."""
+        self,
+        files: str | Path | Iterable[str | Path],
+        *,
+        batch_size: int = 32,
+        workers: int = 2,
+        save: str | Path | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The same one by one, in the files' order, as they are read: a folder may be larger than memory.
+
+        `save` is a folder for the pictures with what is found drawn in. A detector's `options` are `conf` (the least score), `iou`
+        (the overlap from which two boxes of a class are one) and `max_det` (the most objects in an image). Raises ArgumentError
+        for an option that the task does not have.
+        """
         paths = expand([files] if isinstance(files, (str, Path)) else list(files))
-        task, classes = self.task, self.classes
-        for numbers, answers, problems in self._answers(paths, batch_size, workers):
-            said: dict[int, Prediction | Problem] = {
-                number: task.prediction(paths[number], answer, classes)
-                for number, answer in zip(numbers, answers.numpy(), strict=True)
+        classes = self.classes
+        task = self.task.with_options({name: value for name, value in options.items() if value is not None})
+        for numbers, results, problems in self._results(paths, batch_size, workers, task):
+            said: dict[int, Any] = {
+                number: task.prediction(paths[number], result, classes)
+                for number, result in zip(numbers, results, strict=True)
             }
             for _, each in sorted((said | problems).items()):
+                if save is not None and not isinstance(each, Problem):
+                    save_picture(each, Path(save))
                 yield each
 
     def report(self) -> Path:
@@ -168,7 +193,16 @@ class Run:
 def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Sequence[str]) -> None:
     """Raise DataError where the images that a training held back have other labels now, or are gone: what it held back is unknown then."""
     now = {s.path.resolve(): dataset.classes[s.label] for s in dataset.samples if s.label is not None}
+    boxes = {s.path.resolve(): s.boxes for s in dataset.samples}
     for sample in samples:
+        if sample.boxes is not None:
+            its = boxes.get(sample.path.resolve())
+            if its is None or not np.array_equal(its.xyxy, sample.boxes.xyxy):
+                raise DataError(
+                    f"{dataset.root} has changed since the training: the boxes of {sample.path.name}, which it held back, are others now",
+                    fix="Leave the folder out to measure on what was held back, or measure on a copy of it elsewhere",
+                )
+            continue
         label = now.get(sample.path.resolve())
         if sample.label is None or label != classes[sample.label]:
             found = "is not there any more" if label is None else f"is of the class {label!r} now"
@@ -176,6 +210,21 @@ def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Seq
                 f"{dataset.root} has changed since the training: {sample.path.name}, which it held back, {found}",
                 fix="Leave the folder out to measure on what was held back, or measure on a copy of it elsewhere",
             )
+
+
+def save_picture(said: Any, folder: Path) -> Path:
+    """Write the picture of a prediction, with what is found drawn in, as PNG into a folder; returns its path."""
+    if not hasattr(said, "draw"):
+        raise ArgumentError("What this network says of an image has no place in it to draw", fix="Leave --save out")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{said.path.stem}.png"
+    number = 1
+    while path.exists():
+        number += 1
+        path = folder / f"{said.path.stem}-{number}.png"
+    pixels = decode(said.path, ImageSpec(*image_size(said.path), 3))
+    said.draw(Image.fromarray(pixels)).save(path)
+    return path
 
 
 def expand(paths: Sequence[str | Path]) -> list[Path]:
@@ -196,9 +245,13 @@ def measure(
     model: Model, task: Task, split: str, images: Images, classes: Sequence[str], batch_size: int, workers: int
 ) -> Measures:
     """How good a model is on images, in inference mode."""
+    ask, results = loop.asking(model), list[Any]()
     with freed_memory_kept():
-        answers, targets = loop.answers_and_targets(model, ImageBatches(images, batch_size, workers).epoch(0))
-    return task.measure(split, answers.numpy(), targets.numpy(), classes)
+        for batch in ImageBatches(images, batch_size, workers).epoch(0):
+            samples = images.samples[len(results) : len(results) + batch.size]
+            sizes = [sample.size or image_size(sample.path) for sample in samples]
+            results += task.results(ask(batch), sizes, images.spec)
+    return task.measure(split, results, images.samples, classes)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -123,6 +123,13 @@ class Settings:
             )  # fmt: skip
 
     def _check_transfer(self) -> None:
+        for name in ("freeze", "unfreeze", "label_smoothing", "dropout"):
+            if not TASKS[self.task].takes_labels and getattr(self, name):
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')} is for classification",
+                    received=f"--task {self.task}",
+                    fix="Leave it out",
+                )
         _check("backbone_lr", self.backbone_lr, lambda v: _is_number(v) and 0 < v <= 1, "a factor above 0, at most 1")
         if self.freeze is not None:
             choose("part to freeze", self.freeze, FREEZE)
@@ -203,7 +210,8 @@ def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Pat
     from_file = read_config(config) if config is not None else {}
     refuse_unknown("train", {k: v for k, v in given.items() if k not in SETTING_NAMES}, SETTING_NAMES)
     chosen = from_file | {key: value for key, value in given.items() if value is not None}
-    chosen = RECIPES[choose("recipe", chosen.get("recipe", "plain"), RECIPES)] | chosen
+    task = TASKS[choose("task", chosen.get("task", "classify"), TASKS)]
+    chosen = {**task.defaults, **RECIPES[choose("recipe", chosen.get("recipe", "plain"), RECIPES)], **chosen}
     if chosen.get("freeze") is not None and chosen.get("unfreeze") is None and not {"augment"} & {*given, *from_file}:
         chosen.pop("augment", None)  # the recipe's: frozen features are of images as they are
     if isinstance(chosen.get("fit_memory"), dict):  # another run's way, which may not do for this one

@@ -28,6 +28,7 @@ from ..layers import (
 from ..models import Model
 from ..rewrite import fold_batchnorm, split_at
 from ..tasks import Task
+from ..tasks.base import Targets
 from ..training import loop
 from ..training.batches import Batch
 from .settings import Settings
@@ -100,11 +101,9 @@ def _only_reader(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def features_of(
-    below: Network, images: Images, batch_size: int, workers: int, shares_of: int | None, what: str
-) -> Features:
+def features_of(below: Network, images: Images, batch_size: int, workers: int, targets: Targets, what: str) -> Features:
     """The features of all images, in their order, each computed once; shows its progress."""
-    batches = ImageBatches(images, batch_size, workers, shares_of=shares_of)
+    batches = ImageBatches(images, batch_size, workers, targets=targets)
     cheaper = fold_batchnorm(below)
     with freed_memory_kept(), progress_bar("Features of") as bar:
         row = bar.add_task(what, total=len(images), note="")

@@ -2,7 +2,9 @@
 
 from .base import Measures, Task
 from .classify import Classify
+from .detect import Detect
+from .localize import Localize
 
-TASKS: dict[str, type[Task]] = {"classify": Classify}
+TASKS: dict[str, type[Task]] = {"classify": Classify, "localize": Localize, "detect": Detect}
 
 __all__ = ["TASKS", "Measures", "Task"]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..data.augment import Example
 from ..data.sources import read
-from ..losses import Loss
-from ..metrics import Metric
-from ..structures import Dataset, Prediction
+from ..errors import refuse_unknown
+from ..models import Model
+from ..structures import Dataset, ImageSpec, Sample
+
+Targets = Callable[[Sequence[Example]], tuple[np.ndarray, ...]]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -51,31 +57,73 @@ class Measures:
         return cls(row["split"], row["n"], headlines, row["details"])
 
 
+@dataclass(frozen=True)
+class Goals:
+    """What a network of a task is compiled with: for its output, or by the names of its outputs."""
+
+    loss: Any
+    metrics: Any
+    loss_weights: Any = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from: `make(input_shape, classes)` makes all of it, `backbone(input_shape)` what a head of ours
+    can stand on. `input_shape` (H, W, C) is the image that it is meant for."""
+
+    make: Callable[[tuple[int, int, int], int], Any]
+    backbone: Callable[[tuple[int, int, int]], Any]
+    input_shape: tuple[int, int, int]
+    name: str = "the model"
+
+
 class Task(abc.ABC):
-    """One kind of question asked of an image."""
+    """One kind of question asked of an image.
+
+    What a network answers for a batch is a tuple of arrays, one for each output; what that says of one image, in its own pixels,
+    is a result, which is measured, shown and drawn.
+    """
 
     name: str
     best: str  # the logged name that chooses the best epoch
+    takes_labels = False  # whether images are told apart by one class each
+    defaults: dict[str, Any] = {}  # noqa: RUF012  # settings that differ from a run's, unless a person says otherwise
+
+    def with_options(self, options: dict[str, Any]) -> Task:
+        """The task with other ways of saying what is found. Raises ArgumentError for one that it does not have."""
+        known = inspect.signature(type(self)).parameters
+        refuse_unknown(f"predict for {self.name}", {k: v for k, v in options.items() if k not in known}, known)
+        return type(self)(**options)
 
     def read(self, data: str | Path, format: str | None = None, group_pattern: str | None = None) -> Dataset:
         """The labelled images of a folder, in any format that has this task's labels."""
         return read(data, self.name, format, group_pattern=group_pattern)
 
     @abc.abstractmethod
-    def loss(self, shares: bool, label_smoothing: float = 0.0) -> str | Loss:
-        """The loss; with `shares` targets are shares of the classes, and not class numbers, and can be smoothed."""
+    def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
+        """A network of the source that answers this task's question. Raises SightlineError where it cannot."""
 
     @abc.abstractmethod
-    def metrics(self, classes: int, shares: bool) -> list[Metric]:
-        """What is watched in training."""
+    def targets(self, classes: int, shares: bool) -> Targets:
+        """What makes of pictures what the network should answer; with `shares` several classes share a picture."""
 
     @abc.abstractmethod
-    def measure(self, split: str, answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Measures:
-        """How good the network's answers are."""
+    def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
+        """What it learns by, and what is watched meanwhile."""
 
     @abc.abstractmethod
-    def prediction(self, path: Path, answer: np.ndarray, classes: Sequence[str]) -> Prediction:
-        """What the network's answer says of one image."""
+    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+        """What the answers for a batch say of its images, whose original sizes (height, width) are given."""
+
+    @abc.abstractmethod
+    def measure(
+        self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Measures:
+        """How good results are, beside what is known of the samples."""
+
+    @abc.abstractmethod
+    def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Any:
+        """A result as a person sees it: it has a `path`, `row(k)` for a table, `as_dict()` for JSON, and perhaps `draw(pixels)`."""
 
     @abc.abstractmethod
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:

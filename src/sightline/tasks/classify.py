@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..losses import CategoricalCrossentropy, Loss
+from ..data.augment import Example
+from ..errors import ArgumentError, ShapeError
+from ..losses import CategoricalCrossentropy
 from ..metrics import (
     CategoricalAccuracy,
-    Metric,
     SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy,
     TopKCategoricalAccuracy,
@@ -19,9 +22,11 @@ from ..metrics import (
     sparse_top_k_categorical_accuracy,
     wilson_interval,
 )
+from ..models import Model
 from ..plots import draw_confusion
-from ..structures import Prediction
-from .base import Headline, Measures, Task
+from ..rewrite import ends_in_softmax
+from ..structures import ImageSpec, Prediction, Sample
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task
 
 
 class Classify(Task):
@@ -29,22 +34,44 @@ class Classify(Task):
 
     name = "classify"
     best = "val_accuracy"
+    takes_labels = True
 
-    def loss(self, shares: bool, label_smoothing: float = 0.0) -> str | Loss:
-        if shares:
-            return CategoricalCrossentropy(label_smoothing=label_smoothing)
-        return "sparse_categorical_crossentropy"
+    def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
+        network = source.make(spec.shape, len(classes))
+        if network.output_shape != (None, len(classes)):
+            raise ShapeError(
+                f"The output of {source.name} does not fit the {len(classes)} classes",
+                expected=(None, len(classes)),
+                received=network.output_shape,
+            )
+        if not ends_in_softmax(network):
+            raise ArgumentError(
+                f"{source.name} does not end in a softmax, so its answers are no probabilities",
+                fix="Give the last layer activation='softmax'",
+            )
+        return network
 
-    def metrics(self, classes: int, shares: bool) -> list[Metric]:
+    def targets(self, classes: int, shares: bool) -> Targets:
+        return partial(class_shares, classes=classes) if shares else class_numbers
+
+    def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
+        loss = CategoricalCrossentropy(label_smoothing=label_smoothing) if shares else "sparse_categorical_crossentropy"
         k = top_k(classes)
         accuracy, top = (
             (CategoricalAccuracy, TopKCategoricalAccuracy)
             if shares
             else (SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy)
         )
-        return [accuracy(name="accuracy")] + ([top(k, name=f"top_{k}_accuracy")] if k else [])
+        return Goals(loss, [accuracy(name="accuracy")] + ([top(k, name=f"top_{k}_accuracy")] if k else []))
 
-    def measure(self, split: str, answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> Measures:
+    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+        """The probabilities of the classes."""
+        return list(answers[0].numpy())
+
+    def measure(
+        self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Measures:
+        targets, answers = np.array([sample.label for sample in samples], np.int64), np.stack(results)
         n = len(targets)
         truth, said = torch.from_numpy(targets), torch.from_numpy(answers)
         right = {"accuracy": sparse_categorical_accuracy(truth, said)}
@@ -58,11 +85,25 @@ class Classify(Task):
             split, n, tuple(headlines), {"confusion": confusion.tolist(), "classes": per_class(confusion, classes)}
         )
 
-    def prediction(self, path: Path, answer: np.ndarray, classes: Sequence[str]) -> Prediction:
-        return Prediction(path, tuple(classes), tuple(float(p) for p in answer))
+    def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Prediction:
+        return Prediction(path, tuple(classes), tuple(float(p) for p in result))
 
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
         draw_confusion(np.array(measures.details["confusion"]), classes, path)
+
+
+def class_numbers(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
+    """The class of each picture, int64 (n,)."""
+    return (np.array([example.labels[0][0] for example in examples], np.int64),)
+
+
+def class_shares(examples: Sequence[Example], classes: int) -> tuple[np.ndarray, ...]:
+    """The shares of the classes in each picture, float32 (n, classes)."""
+    shares = np.zeros((len(examples), classes), np.float32)
+    for row, example in zip(shares, examples, strict=True):
+        for label, share in example.labels:
+            row[label] += share
+    return (shares,)
 
 
 def top_k(classes: int) -> int | None:

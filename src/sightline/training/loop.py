@@ -103,25 +103,27 @@ def predict(network: Network, batches: Batches) -> Any:
     return whole if isinstance(said, (list, tuple)) else whole[0]
 
 
-def asking(network: Network) -> Callable[[Batch], torch.Tensor]:
-    """What answers batches for a network with one output, in inference mode, as they come."""
+def asking(network: Network) -> Callable[[Batch], tuple[torch.Tensor, ...]]:
+    """What answers batches as they come, in inference mode: a tensor for each of the network's outputs."""
     bites = Bites()
     with inference(network):
         faster = in_place(network)
 
-    def ask(batch: Batch) -> torch.Tensor:
+    def ask(batch: Batch) -> tuple[torch.Tensor, ...]:
         with inference(network), in_full_float32():
-            return torch.cat(list(bites.of(batch, lambda bite: answer(faster, bite.inputs).cpu())))
+            said = list(bites.of(batch, lambda bite: [part.cpu() for part in flat(answer(faster, bite.inputs))]))
+            return tuple(torch.cat(each) for each in zip(*said, strict=True))
 
     return ask
 
 
 def answers_and_targets(network: Network, batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network with one output answers, in inference mode, and what it should have."""
-    answers, targets = [], []
+    answers: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
     ask = asking(network)
     for batch in batches:
-        answers.append(ask(batch))
+        answers += ask(batch)
         targets += [target for target in batch.targets or () if target is not None]
     return torch.cat(answers), torch.cat(targets or [torch.empty(0)])
 

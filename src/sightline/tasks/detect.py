@@ -1,0 +1,150 @@
+"""Detection: every object of an image, its class and its box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import ops
+from ..architectures.csp import SIZES, detection_head
+from ..data.augment import Example
+from ..data.placement import place
+from ..errors import ShapeError
+from ..losses import DetectionLoss
+from ..metrics import detection_quality
+from ..models import Model
+from ..plots import draw_precision_recall
+from ..structures import Boxes, Detections, ImageSpec, Sample
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .found import Found
+from .localize import within
+
+STRIDES = (8, 16, 32)
+MOST_COMPARED = 1000  # of the surest, before those that say the same are removed
+LEAST = 0.01  # a score from which a detection is measured
+NONE = -1.0
+
+
+class Detect(Task):
+    """Of each place a network answers with a box and the classes' logits; `DetectionLoss` has the shapes.
+
+    `conf` is the least score of what is predicted, `iou` the overlap from which two boxes of a class say the same, and `max_det`
+    the most objects in an image. Measured is all from a score of 0.01.
+    """
+
+    name = "detect"
+    best = "val_loss"
+    defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
+
+    def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100):
+        self.conf, self.iou, self.max_det = conf, iou, max_det
+
+    def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
+        if spec.height % STRIDES[-1] or spec.width % STRIDES[-1]:
+            raise ShapeError(
+                f"A detector's image has sides that are multiples of {STRIDES[-1]}",
+                expected=" or ".join(str(STRIDES[-1] * (spec.height // STRIDES[-1] + i)) for i in (0, 1)),
+                received=f"{spec.height}x{spec.width}",
+            )
+        backbone = source.backbone(spec.shape)
+        names = [f"stride_{stride}" for stride in STRIDES]
+        missing = [name for name in names if name not in backbone.values]
+        if missing:
+            raise ShapeError(
+                f"{source.name} has no feature maps at strides of {', '.join(map(str, STRIDES))}, on which objects are found",
+                received=f"no {missing[0]}",
+                fix="Take yolo_n, yolo_s, yolo_m, resnet18, mobilenetv2 or another network with these stages",
+            )
+        size = SIZES.get(source.name.removeprefix("yolo_"), SIZES["s"])
+        output = detection_head([backbone.values[name] for name in names], STRIDES, len(classes), size)
+        return Model(backbone.inputs, output, f"{backbone.name}_detect")
+
+    def targets(self, classes: int, shares: bool) -> Targets:
+        return padded_boxes
+
+    def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
+        return Goals(DetectionLoss(model.input_shape[1:3], STRIDES), [])
+
+    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+        """(detections in pixels of the original image, its size)."""
+        return [(self._found(said, size, spec), size) for said, size in zip(answers[0], sizes, strict=True)]
+
+    def _found(self, said: torch.Tensor, size: Size, spec: ImageSpec) -> Detections:
+        scores = said[:, 4:].sigmoid()
+        places, labels = (scores >= LEAST).nonzero().unbind(1)
+        sure = scores[places, labels]
+        first = sure.argsort(descending=True, stable=True)[:MOST_COMPARED]
+        places, labels, sure = places[first], labels[first], sure[first]
+        boxes = said[places, :4].double()
+        kept = ops.nms(boxes, sure, labels, self.iou)[: self.max_det]
+        xyxy = within(place(size, spec).to_image(boxes[kept].numpy()), size)
+        there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)
+        return Detections(xyxy[there], sure[kept].numpy()[there], labels[kept].numpy()[there])
+
+    def measure(
+        self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Measures:
+        truths = [known(sample.boxes) for sample in samples]
+        quality = detection_quality(truths, [found for found, _ in results], classes=len(classes))
+        numbers = quality.coco()
+        headlines = [
+            Headline(name, numbers[key], quality.interval(key)) for name, key in (("mAP50", "AP50"), ("mAP", "AP"))
+        ]
+        point = quality.operating_point()
+        curves = {}
+        for label, name in enumerate(classes):
+            precision, recall, _ = quality.curve(label)
+            curves[name] = thinned(recall, precision)
+        rows = [
+            {"class": classes[row["class"]]} | {k: v for k, v in row.items() if k != "class"}
+            for row in quality.per_class()
+        ]
+        details = {"classes": rows, "numbers": numbers, "operating point": point, "curves": curves}
+        return Measures(split, len(samples), tuple(headlines), plain(details))
+
+    def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Found:
+        found, size = result
+        return Found(path, tuple(classes), found[found.scores >= self.conf], size)
+
+    def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
+        draw_precision_recall(measures.details["curves"], path)
+
+
+def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
+    """Class number and box xyxy of each object, float32 (n, most objects, 5), filled up with the class -1."""
+    every = [known(example.boxes) for example in examples]
+    rows = np.full((len(every), max([1, *map(len, every)]), 5), NONE, np.float32)
+    for row, boxes in zip(rows, every, strict=True):
+        row[: len(boxes), 0], row[: len(boxes), 1:] = boxes.labels, boxes.xyxy
+    return (rows,)
+
+
+def known(boxes: Boxes | None) -> Boxes:
+    """The boxes that have a class and are possible."""
+    if boxes is None:
+        return Boxes()
+    possible = np.isfinite(boxes.xyxy).all(1) & (boxes.xyxy[:, :2] < boxes.xyxy[:, 2:]).all(1)
+    return boxes[possible & (boxes.labels >= 0)]
+
+
+def thinned(x: np.ndarray, y: np.ndarray, most: int = 200) -> list[list[float]]:
+    """A curve's points, at most so many."""
+    if not len(x):
+        return []
+    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), most)).astype(int))
+    return [[float(x[i]), float(y[i])] for i in chosen]
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON has them: what is not a number is None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

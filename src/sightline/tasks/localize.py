@@ -1,0 +1,144 @@
+"""Localization: the one object of each image, its class and its box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import ops
+from ..data.augment import Example
+from ..data.placement import place
+from ..errors import ShapeError
+from ..graph.symbolic import Value
+from ..layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
+from ..losses import MeanSquaredError
+from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interval
+from ..models import Model
+from ..plots import draw_overlaps
+from ..structures import ImageSpec, Sample
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .found import Located
+
+BOX_WEIGHT = 20.0  # squares of shares of a side are small beside a cross-entropy
+SAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
+
+
+class Localize(Task):
+    """The head has two outputs: a softmax over the classes, and the box as centre x, centre y, height and width, in shares of
+    the network's input."""
+
+    name = "localize"
+    best = "val_box_iou"
+    defaults = {"image_size": 128, "augment": "light"}  # noqa: RUF012
+
+    def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
+        backbone = source.backbone(spec.shape)
+        if len(backbone.output_shape) != 4:
+            raise ShapeError(
+                f"{source.name} has no feature map on which a box could be found",
+                expected="a network whose backbone ends in (None, height, width, channels)",
+                received=backbone.output_shape,
+            )
+        outputs = heads(backbone.output, len(classes))
+        model = Model(backbone.inputs, outputs, f"{backbone.name}_localize")
+        model.metadata.update(backbone.metadata)
+        return model
+
+    def targets(self, classes: int, shares: bool) -> Targets:
+        return class_and_box
+
+    def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
+        loss = {"class": "sparse_categorical_crossentropy", "box": MeanSquaredError()}
+        metrics = {"class": [SparseCategoricalAccuracy(name="accuracy")], "box": [BoxIoU(), BoxHits()]}
+        return Goals(loss, metrics, {"class": 1.0, "box": BOX_WEIGHT})
+
+    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+        """(probabilities, box xyxy in pixels of the original image, its size)."""
+        said, boxes = answers
+        frame = ops.cxcyhw_to_xyxy(boxes.double()) * torch.tensor([spec.width, spec.height] * 2)
+        return [
+            (probabilities, within(place(size, spec).to_image(box), size), size)
+            for probabilities, box, size in zip(said.numpy(), frame.numpy(), sizes, strict=True)
+        ]
+
+    def measure(
+        self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Measures:
+        truths = np.array([_only_box(sample) for sample in samples])
+        labels = np.array([sample.label for sample in samples])
+        found = np.array([box for _, box, _ in results])
+        said = np.array([probabilities.argmax() for probabilities, _, _ in results])
+        overlaps = ops.paired_iou(torch.from_numpy(found), torch.from_numpy(truths)).numpy()
+        n = len(samples)
+        hits, right = float((overlaps >= 0.5).mean()), float((said == labels).mean())
+        headlines = (
+            Headline("mean IoU", float(overlaps.mean()), mean_interval(overlaps)),
+            Headline("IoU of 0.5 and more", hits, wilson_interval(hits, n)),
+            Headline("accuracy", right, wilson_interval(right, n)),
+        )
+        rows = [
+            {
+                "class": name, "images": int((labels == i).sum()), "mean IoU": _mean(overlaps[labels == i]),
+                "accuracy": _mean((said == labels)[labels == i]),
+            }
+            for i, name in enumerate(classes)
+        ]  # fmt: skip
+        return Measures(split, n, headlines, {"classes": rows, "overlaps": overlaps.tolist()})
+
+    def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Located:
+        probabilities, box, size = result
+        left, top, right, bottom = map(float, box)
+        return Located(path, tuple(classes), tuple(map(float, probabilities)), (left, top, right, bottom), size)
+
+    def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
+        draw_overlaps(np.array(measures.details["overlaps"]), path)
+
+
+def heads(x: Value, classes: int) -> dict[str, Value]:
+    """A feature map's class and box. The box is found from a narrow map whose places are kept, for a mean of places has none."""
+    said = Dropout(0.2, name="class_dropout")(GlobalAveragePooling2D(name="class_pool")(x))
+    y = Conv2D(64, 1, use_bias=False, kernel_initializer="he_normal", name="box_conv")(x)
+    y = ReLU(name="box_relu")(BatchNormalization(momentum=0.9, name="box_bn")(y))
+    y = Dense(128, activation="relu", kernel_initializer="he_normal", name="box_dense")(Flatten(name="box_flatten")(y))
+    return {
+        "class": Dense(classes, activation="softmax", name="class")(said),
+        "box": Dense(4, activation="sigmoid", name="box")(y),
+    }
+
+
+def class_and_box(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
+    """The classes, int64 (n,), and the boxes as centre x, centre y, height and width in shares of the picture, float32 (n, 4)."""
+    labels, boxes = [], []
+    for example in examples:
+        assert example.boxes is not None
+        height, width = example.pixels.shape[:2]
+        whole = np.array([[0.0, 0.0, width, height]])  # where a crop has lost the object
+        boxes.append((example.boxes.xyxy[:1] if len(example.boxes) else whole)[0] / ([width, height] * 2))
+        labels.append(example.labels[0][0])
+    return np.array(labels, np.int64), ops.xyxy_to_cxcyhw(torch.from_numpy(np.stack(boxes))).float().numpy()
+
+
+def within(box: np.ndarray, size: Size) -> np.ndarray:
+    """A box (4,) or boxes (n, 4) cut to an image of `size` (height, width)."""
+    height, width = size
+    return np.clip(box, 0, [width, height, width, height])
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a mean over images, by 1,000 bootstrap samples of them (percentiles)."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(SAMPLES, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _only_box(sample: Sample) -> np.ndarray:
+    assert sample.boxes is not None
+    return sample.boxes.xyxy[0]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
