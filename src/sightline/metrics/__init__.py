@@ -1,4 +1,4 @@
-"""Metrics by Keras's names: pure functions of a batch that return a value for each sample, and their running means."""
+"""Metrics by Keras's names: pure functions of a batch that return a value for each sample, and their running means; and the quality of detections."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ from .confusion import (
 )
 from .curves import (
     AUC,
+)
+from .detection import (
+    DetectionQuality,
+    detection_quality,
 )
 from .errors import (
     BinaryCrossentropy,
@@ -66,6 +70,7 @@ __all__ = [
     "BinaryIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "DetectionQuality",
     "FalseNegatives",
     "FalsePositives",
     "FunctionMetric",
@@ -90,6 +95,7 @@ __all__ = [
     "TruePositives",
     "binary_accuracy",
     "categorical_accuracy",
+    "detection_quality",
     "get",
     "sparse_categorical_accuracy",
     "sparse_top_k_categorical_accuracy",
