@@ -48,35 +48,63 @@ class Boxes:
 
     Pixel i covers i .. i + 1, so the box around the first pixel is (0, 0, 1, 1). A box stands here as its file has it,
     an impossible one too, which `data.check` names; a class number of -1 is a name or number that is no class. Read-only.
+
+    For measuring: `crowd` (n,) marks boxes around many objects (COCO's iscrowd), `ignored` (n,) objects that need not be found
+    (VOC's difficult), both False where not given; `area` (n,) in square pixels is what an object covers, its box's where not given.
     """
 
-    def __init__(self, xyxy: Any = (), labels: Any = ()):
+    def __init__(self, xyxy: Any = (), labels: Any = (), *, crowd: Any = None, ignored: Any = None, area: Any = None):
         self.xyxy = np.array(xyxy, np.float64).reshape(-1, 4)
         self.labels = np.array(labels, np.int64).reshape(-1)
         if len(self.xyxy) != len(self.labels):
             raise ShapeError(
                 "Each box has a class number", received=f"{len(self.xyxy)} boxes, {len(self.labels)} numbers"
             )
-        self.xyxy.setflags(write=False)
-        self.labels.setflags(write=False)
+        self.crowd = np.zeros(len(self), bool) if crowd is None else np.array(crowd, bool).reshape(-1)
+        self.ignored = np.zeros(len(self), bool) if ignored is None else np.array(ignored, bool).reshape(-1)
+        self.area = _areas(self.xyxy) if area is None else np.array(area, np.float64).reshape(-1)
+        for name in ("crowd", "ignored", "area"):
+            if len(getattr(self, name)) != len(self):
+                raise ShapeError(
+                    f"{name} has one value for each box", expected=len(self), received=len(getattr(self, name))
+                )
+        for each in self._arrays():
+            each.setflags(write=False)
+
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.xyxy, self.labels, self.crowd, self.ignored, self.area
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: Any) -> Boxes:
         """Some of the boxes, by a mask or numbers."""
-        return Boxes(self.xyxy[chosen], self.labels[chosen])
+        crowd, ignored, area = self.crowd[chosen], self.ignored[chosen], self.area[chosen]
+        return Boxes(self.xyxy[chosen], self.labels[chosen], crowd=crowd, ignored=ignored, area=area)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Boxes):
             return NotImplemented
-        return np.array_equal(self.xyxy, other.xyxy, equal_nan=True) and np.array_equal(self.labels, other.labels)
+        return all(
+            np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+            for a, b in zip(self._arrays(), other._arrays(), strict=True)
+        )
 
     def __hash__(self) -> int:
-        return hash((self.xyxy.tobytes(), self.labels.tobytes()))
+        return hash(tuple(each.tobytes() for each in self._arrays()))
 
     def __repr__(self) -> str:
-        return f"Boxes({self.xyxy.tolist()}, {self.labels.tolist()})"
+        told = [repr(self.xyxy.tolist()), repr(self.labels.tolist())]
+        told += [f"{name}={each.tolist()}" for name in ("crowd", "ignored") if (each := getattr(self, name)).any()]
+        if not np.array_equal(self.area, _areas(self.xyxy), equal_nan=True):
+            told.append(f"area={self.area.tolist()}")
+        return f"Boxes({', '.join(told)})"
+
+
+def _areas(xyxy: np.ndarray) -> np.ndarray:
+    """Areas (n,) of boxes (n, 4): 0 where one is inverted, NaN or infinite where it is not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return (xyxy[:, 2] - xyxy[:, 0]).clip(min=0) * (xyxy[:, 3] - xyxy[:, 1]).clip(min=0)
 
 
 class Detections:

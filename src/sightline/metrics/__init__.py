@@ -1,4 +1,4 @@
-"""Metrics by Keras's names: pure functions of a batch that return a value for each sample, and their running means."""
+"""Metrics by Keras's names: pure functions of a batch that return a value for each sample, and their running means; and the quality of detections."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ from .confusion import (
 )
 from .curves import (
     AUC,
+)
+from .detection import (
+    DetectionQuality,
+    detection_quality,
 )
 from .errors import (
     BinaryCrossentropy,
@@ -72,6 +76,7 @@ __all__ = [
     "BoxIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "DetectionQuality",
     "FalseNegatives",
     "FalsePositives",
     "FunctionMetric",
@@ -96,6 +101,7 @@ __all__ = [
     "TruePositives",
     "binary_accuracy",
     "categorical_accuracy",
+    "detection_quality",
     "get",
     "sparse_categorical_accuracy",
     "sparse_top_k_categorical_accuracy",
