@@ -94,7 +94,7 @@ class Detect(Task):
         headlines = [
             Headline(name, numbers[key], quality.interval(key)) for name, key in (("mAP50", "AP50"), ("mAP", "AP"))
         ]
-        point = quality.operating_point()
+        point = quality.operating_point()._asdict()
         curves = {}
         for label, name in enumerate(classes):
             precision, recall, _ = quality.curve(label)
