@@ -14,7 +14,7 @@ from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError
 from ..graph.symbolic import Value
-from ..layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
+from ..layers import BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
 from ..losses import MeanSquaredError
 from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interval
 from ..models import Model
@@ -23,7 +23,8 @@ from ..structures import ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task
 from .found import Located
 
-BOX_WEIGHT = 20.0  # squares of shares of a side are small beside a cross-entropy
+BOX_WEIGHT = 200.0  # squares of shares of a side are small beside a cross-entropy
+PLACES = 6  # a side of the map from which a box is found: 7 of an image of 224
 SAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
 
 
@@ -37,14 +38,14 @@ class Localize(Task):
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
         backbone = source.backbone(spec.shape)
-        if len(backbone.output_shape) != 4:
+        x = map_with_places(backbone)
+        if len(x.shape) != 4:
             raise ShapeError(
                 f"{source.name} has no feature map on which a box could be found",
                 expected="a network whose backbone ends in (None, height, width, channels)",
                 received=backbone.output_shape,
             )
-        outputs = heads(backbone.output, len(classes))
-        model = Model(backbone.inputs, outputs, f"{backbone.name}_localize")
+        model = Model(backbone.inputs, heads(x, len(classes)), f"{backbone.name}_localize")
         model.metadata.update(backbone.metadata)
         return model
 
@@ -98,14 +99,24 @@ class Localize(Task):
         draw_overlaps(np.array(measures.details["overlaps"]), path)
 
 
+def map_with_places(backbone: Model) -> Value:
+    """The coarsest feature map that still has `PLACES` a side, where the stages have names; the last one otherwise."""
+    for stride in (32, 16, 8, 4):
+        value = backbone.values.get(f"stride_{stride}")
+        if value is not None and min(side or 0 for side in value.shape[1:3]) >= PLACES:
+            return value
+    return backbone.output
+
+
 def heads(x: Value, classes: int) -> dict[str, Value]:
-    """A feature map's class and box. The box is found from a narrow map whose places are kept, for a mean of places has none."""
-    said = Dropout(0.2, name="class_dropout")(GlobalAveragePooling2D(name="class_pool")(x))
-    y = Conv2D(64, 1, use_bias=False, kernel_initializer="he_normal", name="box_conv")(x)
-    y = ReLU(name="box_relu")(BatchNormalization(momentum=0.9, name="box_bn")(y))
-    y = Dense(128, activation="relu", kernel_initializer="he_normal", name="box_dense")(Flatten(name="box_flatten")(y))
+    """A feature map's class and box. Where things are is read from a narrow map whose places are kept, for a mean of places has none."""
+    y = Conv2D(64, 1, use_bias=False, kernel_initializer="he_normal", name="where_conv")(x)
+    y = ReLU(name="where_relu")(BatchNormalization(momentum=0.9, name="where_bn")(y))
+    y = Dense(128, use_bias=False, kernel_initializer="he_normal", name="where_dense")(Flatten(name="where")(y))
+    y = ReLU(name="where_dense_relu")(BatchNormalization(momentum=0.9, name="where_dense_bn")(y))
+    seen = Concatenate(name="seen")([GlobalAveragePooling2D(name="what")(x), y])
     return {
-        "class": Dense(classes, activation="softmax", name="class")(said),
+        "class": Dense(classes, activation="softmax", name="class")(Dropout(0.3, name="class_dropout")(seen)),
         "box": Dense(4, activation="sigmoid", name="box")(y),
     }
 
