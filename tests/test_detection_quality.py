@@ -233,6 +233,17 @@ def test_interval_is_that_of_sets_evaluated_again(seed, name):
     np.testing.assert_allclose(said, expected, rtol=0, atol=1e-12)
 
 
+def test_basic_interval_mirrors_the_other():
+    truths, found = random_set(3, 8, 2, 8, grid=False)
+    quality = detection_quality(truths, found, classes=2)
+    value, (low, high) = quality.coco()["AP50"], quality.interval("AP50")
+    assert quality.interval("AP50", method="basic") == pytest.approx(
+        (max(2 * value - high, 0), min(2 * value - low, 1))
+    )
+    with pytest.raises(ArgumentError, match="Unknown method"):
+        quality.interval(method="student")
+
+
 def test_interval_in_portions(monkeypatch):
     truths, found = random_set(3, 8, 2, 8, grid=False)
     quality = detection_quality(truths, found, classes=2)
