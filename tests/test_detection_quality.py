@@ -135,6 +135,29 @@ def test_crowded_images_are_pycocotools(seed):
     same_as_pycocotools(truths, found, 1)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6))
+def test_edges_of_the_sizes_are_pycocotools(seed):
+    """Squares of 32 and 96 pixels, which lie in two sizes, and their neighbours; many overlaps are equal."""
+    rng = np.random.default_rng(seed)
+
+    def squares(n):
+        low, side = rng.integers(0, 4, (n, 2)) * 16, rng.choice([31, 32, 33, 95, 96, 97], (n, 1))
+        return np.concatenate([low, low + side], 1)
+
+    truths = [Boxes(squares(5), rng.integers(0, 2, 5), crowd=rng.random(5) < 0.1) for _ in range(5)]
+    found = [Detections(squares(8), rng.integers(0, 4, 8) / 4, rng.integers(0, 2, 8)) for _ in range(5)]
+    same_as_pycocotools(truths, found, 2)
+
+
+def test_of_equal_overlaps_the_last_is_taken():
+    """The first detection overlaps both objects by 0.8, the second only the upper one enough."""
+    objects = [[0, 0, 10, 8], [0, 2, 10, 10]]
+    found = [Detections([[0, 0, 10, 10], [0, 0, 10, 6]], [0.9, 0.8], [0, 0])]
+    assert same_as_pycocotools([Boxes(objects, [0, 0])], found, 1).coco()["AR_100"] == 0.65
+    assert same_as_pycocotools([Boxes(objects[::-1], [0, 0])], found, 1).coco()["AR_100"] == 0.35
+
+
 def test_real_cells_are_pycocotools(shared_data):
     from sightline.data.sources import read
 
@@ -231,6 +254,17 @@ def test_interval_is_that_of_sets_evaluated_again(seed, name):
     expected = np.quantile(values, [0.1, 0.9]) if values else [math.nan] * 2
     said = detection_quality(truths, found, classes=2).interval(name, samples=20, seed=seed, level=0.8)
     np.testing.assert_allclose(said, expected, rtol=0, atol=1e-12)
+
+
+def test_basic_interval_mirrors_the_other():
+    truths, found = random_set(3, 8, 2, 8, grid=False)
+    quality = detection_quality(truths, found, classes=2)
+    value, (low, high) = quality.coco()["AP50"], quality.interval("AP50")
+    assert quality.interval("AP50", method="basic") == pytest.approx(
+        (max(2 * value - high, 0), min(2 * value - low, 1))
+    )
+    with pytest.raises(ArgumentError, match="Unknown method"):
+        quality.interval(method="student")
 
 
 def test_interval_in_portions(monkeypatch):
