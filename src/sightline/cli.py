@@ -87,6 +87,9 @@ Recipe = Annotated[
     str | None,
     typer.Option(help="plain, or small-data: what keeps a few hundred images from being learnt by heart [plain]."),
 ]
+BoxLoss = Annotated[
+    str | None, typer.Option(help="How far a located box is off: mse, huber or giou [mse].", metavar="NAME")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda ... [auto].")]
 Workers = Annotated[int | None, typer.Option(help="Threads that decode images [all cores].")]
 Seed = Annotated[int | None, typer.Option(help="Seed of splits, weights and order [0].")]
@@ -156,6 +159,7 @@ def train(
     weight_decay: WeightDecay = None,
     label_smoothing: LabelSmoothing = None,
     dropout: DropoutRate = None,
+    box_loss: BoxLoss = None,
     recipe: Recipe = None,
     precision: Precision = None,
     fit_memory: FitMemory = None,
@@ -182,7 +186,7 @@ def train(
         cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
-        backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, recipe=recipe,
+        backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
     )  # fmt: skip
 
 
@@ -212,6 +216,7 @@ def lr(
     weight_decay: WeightDecay = None,
     label_smoothing: LabelSmoothing = None,
     dropout: DropoutRate = None,
+    box_loss: BoxLoss = None,
     recipe: Recipe = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
     end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
@@ -235,7 +240,7 @@ def lr(
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
-        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, recipe=recipe,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
     )  # fmt: skip
     if not _is_first():
         return

@@ -217,7 +217,7 @@ MODULES: dict[str, dict[str, str]] = {
     | _all("text_dataset_from_directory timeseries_dataset_from_array sequence text", _TEXT),
     "": _all("applications", "sl.create(name) makes a known architecture, sl.list_models() names them; sl.load reads Keras's files")
     | _all("datasets", "Nothing is fetched from the network; give arrays, or a folder to sl.train")
-    | _all("ops backend random tree", "Use torch's functions")
+    | _all("backend random tree", "Use torch's functions")
     | _all("constraints", _CONSTRAINT)
     | _all("saving export", _FILES)
     | _all("mixed_precision DTypePolicy FloatDTypePolicy dtype_policies", "model.double() or model.half() sets the precision")

@@ -13,6 +13,7 @@ from torchvision import ops as kernels
 
 from .errors import ArgumentError, ShapeError, choose
 
+COMPARED = 1000  # of a detector's surest boxes, before those that say the same are removed
 SOFT = ("linear", "gaussian")
 
 
@@ -140,6 +141,23 @@ def nms(
     if labels is None:
         return usable[kernels.nms(boxes, scores, iou_threshold)]
     return usable[kernels.batched_nms(boxes, scores, labels[usable], iou_threshold)]
+
+
+def decoded(
+    said: torch.Tensor, *, least: float = 0.01, iou_threshold: float = 0.6, max_det: int = 100
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a detector's answer for one image says: boxes (n, 4), scores (n,) and labels (n,), the best first.
+
+    `said` (A, 4 + classes): a box and the classes' logits for each place. Scores below `least` go, then all but the
+    best 1,000, then what says the same (`nms`), then all but `max_det`.
+    """
+    scores = said[:, 4:].sigmoid()
+    places, labels = (scores >= least).nonzero().unbind(1)
+    best = scores[places, labels].argsort(descending=True, stable=True)[:COMPARED]
+    places, labels = places[best], labels[best]
+    boxes, scores = said[places, :4].double(), scores[places, labels]
+    kept = nms(boxes, scores, labels, iou_threshold)[:max_det]
+    return boxes[kept], scores[kept], labels[kept]
 
 
 def soft_nms(

@@ -17,7 +17,7 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """The loss, and what chooses the best epoch, by epoch, training and validation."""
     from matplotlib.ticker import MaxNLocator
 
-    names = [n for n in ("loss", "accuracy", "box_iou") if n in history]
+    names = [n for n in ("loss", "accuracy", "box_iou", "ap50") if n in history]
     figure = _figure(4.6 * len(names), 3.2)
     for i, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), i + 1)

@@ -15,6 +15,9 @@ from .base import (
     Metric,
     SampleMean,
 )
+from .binned import (
+    BinnedAP50,
+)
 from .boxes import (
     BoxHits,
     BoxIoU,
@@ -72,6 +75,7 @@ __all__ = [
     "BinaryAccuracy",
     "BinaryCrossentropy",
     "BinaryIoU",
+    "BinnedAP50",
     "BoxHits",
     "BoxIoU",
     "CategoricalAccuracy",
@@ -115,6 +119,7 @@ _CLASSES: tuple[type[Metric], ...] = (
     BinaryAccuracy,
     BinaryCrossentropy,
     BinaryIoU,
+    BinnedAP50,
     BoxHits,
     BoxIoU,
     CategoricalAccuracy,

@@ -155,7 +155,7 @@ class DetectionQuality:
         )
 
     def interval(
-        self, name: str = "AP", *, samples: int = 200, seed: int = 0, level: float = 0.95, method: str = "percentile"
+        self, name: str = "AP", *, samples: int = 200, seed: int = 0, level: float = 0.95, method: str = "basic"
     ) -> tuple[float, float]:
         """Between which values one of `coco()`'s numbers lies, were other images drawn: a bootstrap over images (Efron, 1979).
 

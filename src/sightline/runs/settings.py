@@ -19,6 +19,7 @@ from ..data.sources import FORMATS
 from ..errors import ArgumentError, choose, refuse_unknown
 from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
+from ..tasks.localize import BOX_LOSSES
 from ..training.numerics import AUTO, PRECISIONS
 from .rates import SCHEDULES
 
@@ -67,6 +68,7 @@ class Settings:
     weight_decay: float | None = None
     label_smoothing: float = 0.0
     dropout: float | None = None
+    box_loss: str = "mse"
     recipe: str = "plain"
     precision: str = "auto"
     fit_memory: str | dict[str, Any] = REFUSE  # in a run's own file what "auto" has taken
@@ -123,6 +125,9 @@ class Settings:
             )  # fmt: skip
 
     def _check_transfer(self) -> None:
+        choose("loss of boxes", self.box_loss, BOX_LOSSES)
+        if self.box_loss != "mse" and self.task != "localize":
+            raise ArgumentError("--box-loss is for localization", received=f"--task {self.task}", fix="Leave it out")
         for name in ("freeze", "unfreeze", "label_smoothing", "dropout"):
             if not TASKS[self.task].takes_labels and getattr(self, name):
                 raise ArgumentError(

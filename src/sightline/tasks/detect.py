@@ -15,7 +15,7 @@ from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError
 from ..losses import DetectionLoss
-from ..metrics import detection_quality
+from ..metrics import BinnedAP50, detection_quality
 from ..models import Model
 from ..plots import draw_precision_recall
 from ..structures import Boxes, Detections, ImageSpec, Sample
@@ -24,7 +24,6 @@ from .found import Found
 from .localize import within
 
 STRIDES = (8, 16, 32)
-MOST_COMPARED = 1000  # of the surest, before those that say the same are removed
 LEAST = 0.01  # a score from which a detection is measured
 NONE = -1.0
 
@@ -37,7 +36,7 @@ class Detect(Task):
     """
 
     name = "detect"
-    best = "val_loss"
+    best = "val_ap50"
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 
     def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100):
@@ -67,23 +66,17 @@ class Detect(Task):
         return padded_boxes
 
     def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
-        return Goals(DetectionLoss(model.input_shape[1:3], STRIDES), [])
+        return Goals(DetectionLoss(model.input_shape[1:3], STRIDES), [BinnedAP50(classes, name="ap50")])
 
     def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
         """(detections in pixels of the original image, its size)."""
         return [(self._found(said, size, spec), size) for said, size in zip(answers[0], sizes, strict=True)]
 
     def _found(self, said: torch.Tensor, size: Size, spec: ImageSpec) -> Detections:
-        scores = said[:, 4:].sigmoid()
-        places, labels = (scores >= LEAST).nonzero().unbind(1)
-        sure = scores[places, labels]
-        first = sure.argsort(descending=True, stable=True)[:MOST_COMPARED]
-        places, labels, sure = places[first], labels[first], sure[first]
-        boxes = said[places, :4].double()
-        kept = ops.nms(boxes, sure, labels, self.iou)[: self.max_det]
-        xyxy = within(place(size, spec).to_image(boxes[kept].numpy()), size)
+        boxes, scores, labels = ops.decoded(said, least=LEAST, iou_threshold=self.iou, max_det=self.max_det)
+        xyxy = within(place(size, spec).to_image(boxes.numpy()), size)
         there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)
-        return Detections(xyxy[there], sure[kept].numpy()[there], labels[kept].numpy()[there])
+        return Detections(xyxy[there], scores.numpy()[there], labels.numpy()[there])
 
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]

@@ -12,10 +12,10 @@ import torch
 from .. import ops
 from ..data.augment import Example
 from ..data.placement import place
-from ..errors import ShapeError
+from ..errors import ShapeError, choose
 from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
-from ..losses import MeanSquaredError
+from ..losses import BoxGIoU, Huber, Loss, MeanSquaredError
 from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interval
 from ..models import Model
 from ..plots import draw_overlaps
@@ -23,18 +23,26 @@ from ..structures import ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task
 from .found import Located
 
-BOX_WEIGHT = 200.0  # squares of shares of a side are small beside a cross-entropy
+# What a box's loss weighs beside the class's cross-entropy: squares of shares of a side are small
+BOX_LOSSES: dict[str, tuple[Loss, float]] = {
+    "mse": (MeanSquaredError(), 60.0),
+    "huber": (Huber(delta=0.1), 60.0),
+    "giou": (BoxGIoU(), 2.0),
+}
 PLACES = 6  # a side of the map from which a box is found: 7 of an image of 224
 SAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
 
 
 class Localize(Task):
     """The head has two outputs: a softmax over the classes, and the box as centre x, centre y, height and width, in shares of
-    the network's input."""
+    the network's input. `box_loss` is "mse" (as Redmon et al. 2016 have it), "huber" or "giou"."""
 
     name = "localize"
     best = "val_box_iou"
-    defaults = {"image_size": 128, "augment": "light"}  # noqa: RUF012
+    defaults = {"model": "yolo_n", "image_size": 128, "augment": "light"}  # noqa: RUF012
+
+    def __init__(self, box_loss: str = "mse"):
+        self.box_loss = box_loss
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
         backbone = source.backbone(spec.shape)
@@ -53,9 +61,10 @@ class Localize(Task):
         return class_and_box
 
     def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
-        loss = {"class": "sparse_categorical_crossentropy", "box": MeanSquaredError()}
+        box, weight = BOX_LOSSES[choose("loss of boxes", self.box_loss, BOX_LOSSES)]
+        loss = {"class": "sparse_categorical_crossentropy", "box": box}
         metrics = {"class": [SparseCategoricalAccuracy(name="accuracy")], "box": [BoxIoU(), BoxHits()]}
-        return Goals(loss, metrics, {"class": 1.0, "box": BOX_WEIGHT})
+        return Goals(loss, metrics, {"class": 1.0, "box": weight})
 
     def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
         """(probabilities, box xyxy in pixels of the original image, its size)."""

@@ -1,0 +1,305 @@
+"""Localization and detection: what is learned, what is answered in an image's own pixels, and runs of both."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import sightline as sl
+from sightline import ops
+from sightline.architectures.csp import SIZES, detection_head
+from sightline.data.augment import Example
+from sightline.data.placement import place
+from sightline.data.scene_files import write_scenes
+from sightline.data.sources import read
+from sightline.errors import ArgumentError, ShapeError, SightlineError
+from sightline.layers.places import PlaceBoxes
+from sightline.losses import BoxGIoU, DetectionLoss
+from sightline.metrics import detection_quality
+from sightline.runs.run import Run
+from sightline.structures import Boxes, ImageSpec, Sample
+from sightline.tasks.detect import Detect, padded_boxes
+from sightline.tasks.localize import Localize, class_and_box
+
+SIZE = (64, 96)
+PLACES = sum(-(-SIZE[0] // s) * -(-SIZE[1] // s) for s in (8, 16, 32))
+
+
+def truth(seed, n=3, rows=5, classes=3):
+    rng = np.random.default_rng(seed)
+    y = np.full((n, rows, 5), -1.0)
+    for each in y:
+        for row in each[: rng.integers(0, rows + 1)]:
+            left, top = rng.uniform(0, 80), rng.uniform(0, 50)
+            row[:] = rng.integers(classes), left, top, left + rng.uniform(0.5, 40), top + rng.uniform(0.5, 40)
+    return torch.from_numpy(y)
+
+
+def answers(seed, n=3, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    middles = torch.cat([ops.place_middles((SIZE[0] // s, SIZE[1] // s), s) for s in (8, 16, 32)]).double()
+    far = torch.rand(n, PLACES, 4, generator=generator, dtype=torch.float64) * 20
+    boxes = torch.cat([middles - far[..., :2], middles + far[..., 2:]], -1)
+    logits = torch.randn(n, PLACES, classes, generator=generator, dtype=torch.float64)
+    return torch.cat([boxes, logits], -1).requires_grad_()
+
+
+# --- the loss --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_parts_of_a_batch_add_up_to_its_loss(seed):
+    loss, y, said = DetectionLoss(SIZE), truth(seed), answers(seed)
+    whole = loss(y, said)
+    (expected,) = torch.autograd.grad(whole, said)
+    parts = [loss.values(y[i : i + 1], said[i : i + 1])[0].sum() for i in range(3)]
+    total = sum(parts) / loss.divisor(y, None, parts[0][None], said[:1])
+    (found,) = torch.autograd.grad(total, said)
+    torch.testing.assert_close(total, whole)
+    torch.testing.assert_close(found, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_order_of_objects_and_empty_rows_change_nothing(seed):
+    loss, y, said = DetectionLoss(SIZE), truth(seed), answers(seed)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(5))
+    more = torch.cat([y[:, order], torch.full((3, 2, 5), -1.0, dtype=y.dtype)], 1)
+    torch.testing.assert_close(loss(more, said), loss(y, said))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_places_are_shared_out(seed):
+    loss, y, said = DetectionLoss(SIZE), truth(seed), answers(seed)
+    labels, truths = y[..., 0].long(), y[..., 1:]
+    boxes, logits = said.detach().split([4, 3], -1)
+    found = loss._assign(labels, truths, boxes, logits, loss._middles)
+    for image in range(3):
+        weights = torch.zeros(5, dtype=torch.float64).scatter_add(
+            0, found.objects[image], found.weights[image].double()
+        )
+        there = labels[image] >= 0
+        assert not weights[~there].any()
+        # An object's places have weights that sum to 1; none only where a nearer one has taken all of them
+        assert all(abs(w - 1) < 1e-6 or w == 0 for w in weights[there].tolist())
+        assert not there.any() or weights[there].max() > 0.99
+        assert ((found.scores[image] > 0) <= (found.weights[image] > 0)).all()
+        assert found.scores.max() <= 1
+
+
+def test_nothing_in_an_image_and_impossible_boxes_leave_gradients_finite():
+    loss = DetectionLoss(SIZE)
+    y = torch.full((4, 2, 5), -1.0)
+    y[1, 0] = torch.tensor([1.0, 20, 20, 20, 20])
+    y[2, 0] = torch.tensor([1.0, -50, -50, 200, 200])
+    y[3, 0] = torch.tensor([2.0, 0.1, 0.1, 0.3, 0.3])
+    said = answers(0, 4).float().detach().requires_grad_()
+    values = loss.call(y, said)
+    values.sum().backward()
+    assert values.isfinite().all()
+    assert said.grad.isfinite().all()
+    assert said.grad[0, :, :4].abs().max() == 0
+    assert loss(torch.zeros(4, 0, 5), said).isfinite()
+
+
+def test_a_perfect_answer_has_next_to_no_loss():
+    y = torch.full((1, 1, 5), -1.0)
+    y[0, 0] = torch.tensor([1.0, 10, 12, 50, 40])
+    said = torch.cat([y[:, :, 1:].expand(-1, PLACES, -1), torch.full((1, PLACES, 3), -20.0)], -1)
+    found = DetectionLoss(SIZE)._assign(
+        y[..., 0].long(), y[..., 1:], said[..., :4], torch.zeros(1, PLACES, 3), DetectionLoss(SIZE)._middles
+    )
+    said[0, found.scores[0] > 0, 5] = 20.0
+    assert DetectionLoss(SIZE)(y, said) < 1e-4
+    assert (found.scores[0] > 0).sum() == 10
+
+
+def test_another_size_gets_a_sentence():
+    with pytest.raises(ArgumentError, match="places"):
+        DetectionLoss((64, 64))(truth(0), answers(0))
+
+
+def test_giou_of_a_box_is_zero_where_it_fits():
+    box = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    assert BoxGIoU()(box, box).item() == pytest.approx(0, abs=1e-6)
+
+
+# --- heads -----------------------------------------------------------------------------------------------------------
+
+
+def test_places_say_boxes():
+    said = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4, 3, 5))).float()
+    boxes = PlaceBoxes(16)(said)
+    for row in range(3):
+        for column in range(5):
+            left, top, right, bottom = said[1, :, row, column].exp() * 16
+            x, y = (column + 0.5) * 16, (row + 0.5) * 16
+            expected = torch.stack([x - left, y - top, x + right, y + bottom])
+            torch.testing.assert_close(boxes[1, row * 5 + column], expected)
+
+
+@pytest.mark.parametrize("name", ["yolo_n", "resnet18", "mobilenetv2", "vgg16"])
+def test_a_detector_of_any_backbone_with_stages(name, tmp_path):
+    with torch.device("meta"):
+        backbone = sl.create(name, (*SIZE, 3), include_top=False)
+        maps = [backbone.values[f"stride_{s}"] for s in (8, 16, 32)]
+        model = sl.Model(backbone.inputs, detection_head(maps, (8, 16, 32), 3, SIZES["n"]))
+    assert model.output_shape == (None, PLACES, 7)
+
+
+def test_the_published_sizes():
+    """YOLOX's table 2 and 3 have 9.0 and 25.3 million parameters for s and m at 80 classes."""
+    for name, millions in (("s", 9.0), ("m", 25.3)):
+        with torch.device("meta"):
+            backbone = sl.create(f"yolo_{name}", (64, 64, 3), include_top=False)
+            maps = [backbone.values[f"stride_{s}"] for s in (8, 16, 32)]
+            model = sl.Model(backbone.inputs, detection_head(maps, (8, 16, 32), 80, SIZES[name]))
+        assert model.count_params() / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+# --- an image's own pixels --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox", "crop"])
+def test_boxes_come_back_to_the_images_own_pixels(resize):
+    spec, size = ImageSpec(64, 96, 3, resize), (300, 200)
+    own = np.array([[50.0, 100, 150, 180], [60, 110, 80, 150]])
+    frame = place(size, spec).to_frame(own)
+    said = torch.full((1, PLACES, 7), -20.0, dtype=torch.float64)
+    said[0, 3, :4], said[0, 3, 5] = torch.from_numpy(frame[0]), 3.0
+    said[0, 9, :4], said[0, 9, 6] = torch.from_numpy(frame[1]), 1.0
+    ((found, known_size),) = Detect().results([said], [size], spec)
+    np.testing.assert_allclose(found.xyxy, own, atol=1e-9)
+    assert found.labels.tolist() == [1, 2]
+    assert known_size == size
+
+    example = Example(np.zeros(spec.shape, np.uint8), ((1, 1.0),), Boxes(frame[:1], [1]))
+    labels, boxes = class_and_box([example])
+    assert labels.tolist() == [1]
+    ((_, box, _),) = Localize().results([torch.eye(3)[1:2], torch.from_numpy(boxes)], [size], spec)
+    np.testing.assert_allclose(box, own[0], atol=1e-3)
+
+
+def test_what_says_the_same_is_said_once_and_few_enough():
+    said = torch.full((1, PLACES, 7), -20.0)
+    said[0, :, :4], said[0, :, 4] = torch.tensor([5.0, 5, 40, 40]), torch.linspace(-2, 2, PLACES)
+    ((found, _),) = Detect().results([said], [SIZE], ImageSpec(*SIZE, 3))
+    assert len(found) == 1
+    said[0, :, :4] = torch.rand(PLACES, 4) * 3 + torch.arange(PLACES)[:, None] % 60
+    said[0, :, 2:4] += 4
+    ((found, _),) = Detect(max_det=5).results([said], [SIZE], ImageSpec(*SIZE, 3))
+    assert len(found) == 5
+
+
+def test_targets_leave_out_what_is_impossible():
+    boxes = Boxes([[1, 1, 5, 5], [5, 5, 1, 1], [np.nan, 0, 1, 1], [2, 2, 8, 8]], [0, 1, 1, -1])
+    (rows,) = padded_boxes([Example(np.zeros((8, 8, 3), np.uint8), (), boxes), Example(np.zeros((8, 8, 3), np.uint8))])
+    assert rows.tolist() == [[[0, 1, 1, 5, 5]], [[-1, -1, -1, -1, -1]]]
+
+
+def test_measuring_nothing_found_and_a_class_that_is_not_there():
+    samples = [Sample(None, boxes=Boxes([[0, 0, 5, 5]], [0])), Sample(None, boxes=Boxes())]
+    empty = Detect().results([torch.full((2, PLACES, 6), -20.0)], [SIZE, SIZE], ImageSpec(*SIZE, 3))
+    measures = Detect().measure("test", empty, samples, ["a", "b"])
+    assert measures.headlines[0].value == 0
+    rows = measures.details["classes"]
+    assert [row["AP50"] for row in rows] == [0, None]
+    json.dumps(measures.as_dict(), allow_nan=False)
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    few = {"train": 24, "validation": 8, "test": 8}
+    return {task: write_scenes(tmp_path_factory.mktemp(task) / "scenes", task, few) for task in ("detect", "localize")}
+
+
+def train(scenes, task, runs, **more):
+    settings = {"model": "yolo_n", "image_size": 64, "batch_size": 8, "epochs": 2, "runs": str(runs), "name": "own"}
+    return sl.train(scenes[task], task=task, **settings | more)
+
+
+@pytest.fixture(scope="module")
+def detected(scenes, tmp_path_factory):
+    return train(scenes, "detect", tmp_path_factory.mktemp("runs"), augment={"preset": "strong", "mosaic": 1.0})
+
+
+def test_a_run_that_detects(detected, scenes, run, tmp_path):
+    again, problems = Run(detected.path).evaluate()
+    assert not problems
+    assert again.as_dict()["headlines"] == detected.measures.as_dict()["headlines"]
+    assert "Precision by recall" in (detected.path / "report.html").read_text()
+    pictures = sorted((scenes["detect"]).rglob("*.png"))[:2]
+    code, out, _ = run(
+        "predict", detected.path, *pictures, "--json", "--conf", "0", "--max-det", "3", "--save", tmp_path
+    )
+    said = json.loads(out)["predictions"]
+    assert code == 0
+    assert [len(each["detections"]) for each in said] == [3, 3]
+    first = said[0]["detections"][0]
+    assert first.keys() == {"category_id", "class", "score", "bbox"}
+    assert len(list(tmp_path.glob("*.png"))) == 2
+    drawn = np.asarray(Image.open(tmp_path / f"{pictures[0].stem}.png"))
+    assert (drawn != np.asarray(Image.open(pictures[0]).convert("RGB"))).any()
+    code, out, _ = run("predict", detected.path, pictures[0], "--conf", "1")
+    assert "nothing" in out
+
+
+def test_a_run_that_detects_goes_on_to_the_same_bits(scenes, tmp_path):
+    whole = train(scenes, "detect", tmp_path, epochs=3, name="whole", schedule="constant")
+    train(scenes, "detect", tmp_path, epochs=2, name="parted", schedule="constant")
+    parted = sl.train(resume=tmp_path / "detect" / "parted", epochs=3)
+    weights = [sl.load(each.path / "weights" / "last.sightline").state_dict() for each in (whole, parted)]
+    assert all(torch.equal(one, other) for one, other in zip(*(w.values() for w in weights), strict=True))
+
+
+@pytest.mark.parametrize("box_loss", ["mse", "huber", "giou"])
+def test_a_run_that_localizes(scenes, tmp_path, run, capsys, box_loss):
+    found = train(scenes, "localize", tmp_path, box_loss=box_loss, augment="none")
+    assert [h.name for h in found.measures.headlines] == ["mean IoU", "IoU of 0.5 and more", "accuracy"]
+    assert Run(found.path).evaluate()[0].headlines == found.measures.headlines
+    picture = sorted((scenes["localize"]).rglob("*.png"))[0]
+    capsys.readouterr()
+    code, out, _ = run("predict", found.path, picture, "--json", "--save", tmp_path / "drawn")
+    (said,) = json.loads(out)["predictions"]
+    assert code == 0
+    assert said["class"] in found.classes
+    left, top, width, height = said["bbox"]
+    assert 0 <= left <= left + width <= 128
+    assert 0 <= top <= top + height <= 128
+
+
+def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
+    for more, words in (
+        ({"image_size": 100}, "multiples of 32"),
+        ({"model": "small_cnn"}, "no feature maps at strides"),
+        ({"freeze": "backbone"}, "is for classification"),
+        ({"box_loss": "giou"}, "is for localization"),
+        ({"augment": {"cutmix": 1.0}}, "cutmix"),
+    ):
+        with pytest.raises(SightlineError, match=words):
+            train(scenes, "detect", tmp_path, **more)
+    with pytest.raises(ShapeError, match="multiples"):
+        Detect().network(None, ImageSpec(40, 64, 3), ["a"])
+    code, _, err = run("predict", detected.path, scenes["detect"], "--conf", "2")
+    assert code == 2
+    assert "conf" in err
+
+
+@pytest.mark.slow
+def test_a_detector_learns_a_few_scenes_by_heart(tmp_path):
+    data = write_scenes(tmp_path / "few", "detect", {"train": 8, "validation": 8, "test": 0})
+    settings = {"model": "yolo_n", "image_size": 96, "batch_size": 4, "epochs": 150, "lr": 0.002, "augment": "none"}
+    run = sl.train(data, task="detect", runs=str(tmp_path), name="heart", **settings)
+    samples = read(data, "detect").splits["train"]
+    found, _ = run.predict([sample.path for sample in samples], conf=0.01)
+    quality = detection_quality([s.boxes for s in samples], [each.detections for each in found], classes=10)
+    assert quality.coco()["AP50"] > 0.95
