@@ -2,6 +2,7 @@
 
 from .faster import in_place, pool_before_activation
 from .folding import FOLDABLE, fold_batchnorm
+from .fully_convolutional import to_fully_convolutional
 from .networks import (
     GLOBAL,
     cut_points,
@@ -13,10 +14,12 @@ from .networks import (
     with_dropout,
 )
 from .recomputing import recompute
+from .score_map import ScoreMap, score_map
 
 __all__ = [
     "FOLDABLE",
     "GLOBAL",
+    "ScoreMap",
     "cut_points",
     "ends_in_softmax",
     "fold_batchnorm",
@@ -26,6 +29,8 @@ __all__ = [
     "pool_before_activation",
     "recompute",
     "remove_head",
+    "score_map",
     "split_at",
+    "to_fully_convolutional",
     "with_dropout",
 ]
