@@ -50,6 +50,7 @@ def changed(layer: nn.Module, **attributes: Any) -> Any:
     """A layer, or module, with other attributes, on the same weights."""
     other = copy.copy(layer)
     other.__dict__.pop(FIRST_CALL, None)
+    other._modules = dict(layer._modules)  # which a copy shares otherwise
     for name, value in attributes.items():
         setattr(other, name, value)
     return other
@@ -114,7 +115,7 @@ def works_on_flattened(layer: nn.Module, shape: tuple[int, ...], dtype: torch.dt
     modes = [(part, part.training) for part in layer.modules()]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        x = torch.randn(2, *shape, dtype=dtype)
+        x = torch.randn(2, *shape, dtype=dtype, device=next((p.device for p in layer.parameters()), None))
         layer.eval()
         try:
             one, other = layer(x.clone()), layer(x.flatten(1).flip(1))
