@@ -25,7 +25,7 @@ class InputLayer(Layer):
         super().__init__(**common)
         given = tuple(shape) if isinstance(shape, Sequence) else shape
         is_open = isinstance(given, tuple) and len(given) == 3 and given[:2] == (None, None)
-        self.shape = (None, None, *checked_shape(given[2:], "Input")) if is_open else checked_shape(shape, "Input")
+        self.shape: Any = (None, None, *checked_shape(given[2:], "Input")) if is_open else checked_shape(shape, "Input")
         self.dtype = str(dtype).removeprefix("torch.")
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ArgumentError(
@@ -90,6 +90,10 @@ class Dense(Layer):
     def build(self, *shapes: Shape) -> None:
         if len(shapes) != 1 or not shapes[0]:
             raise ShapeError("Dense takes one tensor with features", received=f"shapes {shapes}")
+        if channels_of(shapes[0]) is None:
+            raise ShapeError(
+                "Dense takes so many features each time, and here their number follows from the image's size"
+            )
         self.new_weight(KERNEL, (self.units, channels_of(shapes[0])))
         self.bias = None
         if self.use_bias:

@@ -20,7 +20,7 @@ def convolution_of(layer: Any, channels: int, window: Pair, order: str, stride: 
     `order`: how the map was flattened, "HWC" or "CHW". The kernel is a view of the layer's weight, in channels_last memory for
     "HWC" and in torch's for "CHW": what trains one trains the other. The bias is the layer's own.
     """
-    module = layer.module if isinstance(layer, Torch) else layer
+    module: Any = layer.module if isinstance(layer, Torch) else layer
     units = module.weight.shape[0]
     settings: dict[str, Any] = {}
     if isinstance(module, Dense):
@@ -41,9 +41,9 @@ def convolution_of(layer: Any, channels: int, window: Pair, order: str, stride: 
     return result
 
 
-def pooling_of(kind: str, window: Pair, stride: int, name: str) -> AveragePooling2D | MaxPooling2D:
-    """Global pooling over a map of the size of `window` as a pooling with that window; `kind` is "average" or "max"."""
-    return {"average": AveragePooling2D, "max": MaxPooling2D}[kind](window, stride, "valid", name=name)
+def pooling_of(kind: str, window: Pair, strides: int | Pair, name: str) -> nn.Module:
+    """Pooling over a whole map of the size of `window` as a pooling with that window; `kind` is "average" or "max"."""
+    return (AveragePooling2D if kind == "average" else MaxPooling2D)(window, strides, "valid", name=name)
 
 
 def changed(layer: nn.Module, **attributes: Any) -> Any:

@@ -62,8 +62,8 @@ def _the_call(graph: fx.GraphModule) -> fx.Node | None:
     calls = [
         node for node in graph.graph.nodes if node.op in ("call_function", "call_method") and node.target not in asks
     ]
-    result = graph.graph.output_node().args[0]
-    return calls[0] if len(calls) == 1 and calls[0] is result else None
+    result: Any = graph.graph.output_node().args[0]
+    return result if len(calls) == 1 and calls[0] is result else None
 
 
 def _of_call(call: fx.Node, shape: tuple[int, ...], out: tuple[int, ...]) -> Sliding | Pooling | str | None:

@@ -249,19 +249,17 @@ class _Conversion:
             return self._pooled(node, layer, part, meaning.kind)
         if meaning.places == part.size:
             return part
-        window = tuple(size // places for size, places in zip(part.size, meaning.places, strict=True))
-        if tuple(w * p for w, p in zip(window, meaning.places, strict=True)) != part.size:
-            wanted = "x".join(map(str, meaning.places))
+        rows, columns = meaning.places
+        window = part.size[0] // rows, part.size[1] // columns
+        if (window[0] * rows, window[1] * columns) != part.size:
             self._refuse(
-                node, layer, f"makes {wanted} places of {part.size[0]}x{part.size[1]} by windows of unlike sizes",
-                fix=f"Make the network for images whose last map has {wanted} places, or a multiple",
+                node, layer, f"makes {rows}x{columns} places of {part.size[0]}x{part.size[1]} by windows of unlike sizes",
+                fix=f"Make the network for images whose last map has {rows}x{columns} places, or a multiple",
             )  # fmt: skip
-        pooling = self.made.setdefault(
-            (id(layer), window), pooling_of(meaning.kind, window, 1, str(node.meta["layer"]))
-        )  # type: ignore[arg-type]
-        pooling.strides = window  # type: ignore[assignment]
-        grid = part.grid.slid(window, window, ((0, 0), (0, 0)), part.size, meaning.places)  # type: ignore[arg-type]
-        return Part(pooling(part.value), (part.shape[0], *meaning.places), grid)
+        name = str(node.meta["layer"])
+        pooling: Any = self.made.setdefault((id(layer), window), pooling_of(meaning.kind, window, window, name))
+        grid = part.grid.slid(window, window, ((0, 0), (0, 0)), part.size, meaning.places)
+        return Part(pooling(part.value), (part.shape[0], rows, columns), grid)
 
     def _thinned(self, grid: Grid) -> Grid:
         return replace(grid, stride=(grid.stride[0] * self.stride, grid.stride[1] * self.stride))

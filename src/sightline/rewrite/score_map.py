@@ -98,4 +98,4 @@ def score_map(dense: Network) -> ScoreMap:
             f"{dense.name} is not known to be fully convolutional",
             fix="sl.rewrite.to_fully_convolutional(model) makes it so",
         )
-    return ScoreMap(*(tuple(known[name]) for name in ("window", "stride", "halo")))  # type: ignore[arg-type]
+    return ScoreMap(*(tuple(known[name]) for name in ("window", "stride", "halo")))
