@@ -92,14 +92,15 @@ def steps_of(network: Network) -> Steps:
     return Steps(tuple(steps), ports, {names[id(port)]: port for port in nested.each(Port, result)})
 
 
+def has_sizes(network: Network) -> bool:
+    """Whether the shape of each value is known; not so where a network, or one in it, takes images of any size."""
+    parts = [part for part in network.modules() if isinstance(part, Network)]
+    return not any(None in node.meta.get("shape", ()) for part in parts for node in part.graph.nodes)
+
+
 def require_sizes(network: Network) -> None:
     """Raise SightlineError for a network that takes images of any size: what it costs and sees is another for each."""
-    if any(
-        None in node.meta.get("shape", ())
-        for part in network.modules()
-        if isinstance(part, Network)
-        for node in part.graph.nodes
-    ):
+    if not has_sizes(network):
         raise SightlineError(
             f"{network.name} takes images of any size, so nothing of it can be measured",
             fix="Ask for one size: x = sl.Input((height, width, channels)); sl.Model(x, sl.rewrite.on_input(model, x))",
