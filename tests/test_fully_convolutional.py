@@ -339,7 +339,10 @@ def head(parts):
         (head(lambda: [layers.Flatten(), layers.BatchNormalization(name="norm")]), '"norm".*before the Flatten'),
         (head(lambda: [layers.Flatten(), layers.Activation("softmax", name="soft")]), '"soft".*before the Flatten'),
         (head(lambda: [layers.Resizing(5, 5, name="fixed"), layers.Flatten()]), '"fixed"'),
-        (head(lambda: [layers.LayerNormalization(axis=[1, 2, 3], name="everything"), layers.Flatten()]), '"everything".*height'),
+        (
+            head(lambda: [layers.LayerNormalization(axis=[1, 2, 3], name="everything"), layers.Flatten()]),
+            '"everything".*height',
+        ),
         (same_average, '"halves".*same'),
         (lambda: sl.Sequential([sl.Input((9, 8, 2)), layers.Conv2D(3, 3, name="last")]), 'output "last".*7x6'),
         (lambda: sl.Sequential([sl.Input((9,)), layers.Dense(3)]), "one image of one size"),

@@ -50,10 +50,13 @@ def to_fully_convolutional(model: Any, stride: int = 1) -> Any:
         )
     conversion = _Conversion(inlined(model), model.name, stride)
     channels, height, width = given[0].inner_shape
-    value = InputLayer((None, None, channels), _dtype_of(model, given[0]), name=_name_of(model)).value()  # type: ignore[arg-type]
+    wide = _dtype_of(model, given[0])
+    value = InputLayer((None, None, channels), wide, name=_name_of(model)).value()  # type: ignore[arg-type]
     outputs = conversion.outputs(value)
     dense = public_class(model).from_values([value], outputs, model.name)
     dense.training = model.training
+    if wide != given[0].dtype:
+        _say_type(dense, wide, given[0].dtype)
     dense.metadata.update({**model.metadata, KEY: conversion.score_map((height, width)).as_dict()})
     return dense
 
@@ -61,6 +64,15 @@ def to_fully_convolutional(model: Any, stride: int = 1) -> Any:
 def _dtype_of(model: Network, given: Value) -> torch.dtype:
     """The type of the weights, which a person may have changed since the model was made."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), given.dtype)
+
+
+def _say_type(dense: Network, wide: torch.dtype, given: torch.dtype) -> None:
+    """Let the graph say the type that the model's says: a file is read into layers of that type."""
+    for node in dense.graph.nodes:
+        if node.meta.get("dtype") == wide:
+            node.meta["dtype"] = given
+    dense.inputs[0].call.layer.dtype = str(given).removeprefix("torch.")  # type: ignore[assignment]
+    dense.__dict__["_values"] = None  # to be made anew from the graph
 
 
 def _name_of(model: Network) -> str:
