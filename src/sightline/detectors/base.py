@@ -38,6 +38,7 @@ class Detector(abc.ABC):
         self.model, self.scales, self.background = model, several, background
         self.channels = model.inputs[0].inner_shape[0]
         self.box = box_output(model)
+        self._faster = in_place(model)
 
     def detect(self, images: Any, *, conf: float = 0.5, iou: float = 0.5, max_det: int = 100) -> Any:
         """`Detections` of an image (height, width, channels), in its pixels; a list of them for a list of images.
@@ -87,7 +88,7 @@ class Detector(abc.ABC):
     def _answers(self, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
         """(class scores, shares or None) for a batch, as arrays with the classes last."""
         with inference(self.model), in_full_float32():
-            scores, shares = arranged(in_place(self.model)(x), self.box)
+            scores, shares = arranged(self._faster(x), self.box)
         return _rows_last(scores), None if shares is None else _rows_last(shares)
 
     def _tensor(self, images: np.ndarray) -> torch.Tensor:
