@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -408,3 +410,44 @@ def test_boxes_of_the_places():
     assert where.shape((28, 40)) == (2, 3)
     assert where.box(1, 2) == (16, 8, 34, 28)
     np.testing.assert_array_equal(where.boxes((2, 3))[5], where.box(1, 2))
+
+
+def test_a_head_of_convolutions_behind_the_pooling():
+    model = sl.wrap(
+        nn.Sequential(
+            nn.Conv2d(2, 6, 3), nn.AdaptiveMaxPool2d(1), nn.Conv2d(6, 5, 1), nn.Hardswish(), nn.Flatten(), nn.Linear(5, 3)
+        ).eval(),
+        (9, 9, 2),
+    )  # fmt: skip
+    model, dense = in_float64(model, stride=2)
+    assert dense_difference(model, dense, picture(model, (20, 23))).largest <= 1e-10
+
+
+def test_a_function_as_activation_is_asked():
+    def made(function):
+        parts = [layers.Conv2D(4, 3, activation=function), layers.Flatten(), layers.Dense(3, activation=function)]
+        return sl.Sequential([sl.Input((9, 9, 1)), *parts])
+
+    model, dense = in_float64(made(lambda x: x * torch.sigmoid(x)))
+    assert dense_difference(model, dense, picture(model, (12, 13))).largest <= 1e-10
+    with pytest.raises(SightlineError, match="activation"):
+        to_fully_convolutional(made(lambda x: torch.softmax(x, -1)))
+
+
+def test_a_layer_that_is_called_on_two_sizes_becomes_two():
+    shared = layers.Conv2D(2, 3, 2, "same", name="shared")
+    for size in (9, 10):  # which are padded by 1 and 1 both times, and by 0 and 1 first
+        x = inputs = sl.Input((size, size, 2))
+        flat = layers.Flatten()(shared(shared(x)))
+        model, dense = in_float64(sl.Model(inputs, layers.Dense(3)(flat)))
+        assert dense_difference(model, dense, picture(model, (size, size))).largest <= 1e-10
+        model.float()
+
+
+def test_python_of_the_page():
+    page = (Path(__file__).parent.parent / "docs" / "fully_convolutional.md").read_text()
+    scope = {}
+    for listing in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(listing, "docs/fully_convolutional.md", "exec"), scope)
+    assert scope["where"].box(0, 2) == (8, 0, 36, 28)
+    assert len(scope["scanner"].scales) == 2

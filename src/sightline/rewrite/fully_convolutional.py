@@ -7,6 +7,7 @@ figure 2). What follows in the head is done at every place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from ..graph import nested
 from ..graph.build import walk
 from ..graph.network import Network, public_class
 from ..graph.symbolic import Value, describe_layer
-from ..layers import Dense, Flatten, GlobalMaxPooling2D, MaxPooling2D, Reshape, Torch
+from ..layers import Activation, Dense, Flatten, GlobalMaxPooling2D, MaxPooling2D, Reshape, Torch
 from ..layers.core import InputLayer
 from .dense_heads import convolution_of, on_maps, pooling_of, works_on_flattened, works_on_places
 from .foreign_parts import FLATTENING, Pooling, Sliding, meaning_of
@@ -104,7 +105,7 @@ class _Conversion:
     def __init__(self, network: Network, name: str, stride: int):
         self.network, self.name, self.stride = network, name, stride
         self.ends: list[Part] = []
-        self.made: dict[Any, nn.Module] = {}  # layers that took the place of others, which may be called again
+        self.made: dict[tuple[int, Any], Any] = {}  # layers that took the place of others, which may be called again
 
     def outputs(self, value: Value) -> Any:
         """The outputs' values, in their structure, where `value` comes in."""
@@ -185,7 +186,7 @@ class _Conversion:
         if isinstance(meaning, Pooling) and meaning.places == (1, 1):
             return part
         if rows and (kind is Dense or is_linear(layer)):
-            return self._called(node, self._convolution(layer, part, 1), part.grid, args, kwargs)
+            return self._called(node, self._convolution(node, layer, part, 1), part.grid, args, kwargs)
         if isinstance(meaning, Sliding) and is_one_by_one(meaning.kernel, meaning.strides, meaning.before):
             return self._called(node, layer, part.grid, args, kwargs)
         other: Any = on_head(layer, len(shapes[0]) + 1)
@@ -200,11 +201,11 @@ class _Conversion:
     def _on_row(self, node: fx.Node, layer: nn.Module, parts: list[Part], args: Any, kwargs: Any) -> Part:
         """What the model does to a flattened map."""
         part = parts[0]
-        linear = kind_of(layer) is Dense or is_linear(layer)
-        if len(parts) == 1 and linear and not callable(getattr(layer, "activation", None)):
+        if len(parts) == 1 and (kind_of(layer) is Dense or is_linear(layer)):
             grid = self._thinned(part.grid)
             return replace(
-                self._called(node, self._convolution(layer, part, self.stride), grid, args, kwargs), head=node.name
+                self._called(node, self._convolution(node, layer, part, self.stride), grid, args, kwargs),
+                head=node.name,
             )
         if part.size == (1, 1):
             there = {id(each): self._begun(each, node.name) for each in parts}
@@ -237,22 +238,31 @@ class _Conversion:
         )
         return Part(layer(*args, **kwargs), shape, grid, head=given[0].head)
 
-    def _convolution(self, layer: nn.Module, part: Part, stride: int) -> nn.Module:
-        key = id(layer), part.shape, part.flat
-        if key not in self.made:
-            self.made[key] = convolution_of(layer, part.shape[0], part.size, part.flat or "HWC", stride)
-        return self.made[key]
+    def _convolution(self, node: fx.Node, layer: nn.Module, part: Part, stride: int) -> nn.Module:
+        activation = getattr(layer, "activation", None)
+        if callable(activation) and not works_on_places(
+            Activation(activation), [(*node.meta["shape"], 1, 1)], part.value.dtype, rows=True
+        ):
+            self._refuse(node, layer, "has an activation that does not do to maps what it does to rows")
+        key = (part.shape, part.flat, stride)
+        return self._kept(
+            layer, key, lambda: convolution_of(layer, part.shape[0], part.size, part.flat or "HWC", stride)
+        )
 
     def _once(self, layer: nn.Module, other: nn.Module) -> nn.Module:
         """The first layer that took this one's place with such arguments."""
-        if other is layer:
-            return layer
-        return self.made.setdefault((id(layer), repr(other)), other)
+        return layer if other is layer else self._kept(layer, repr(other), lambda: other)
+
+    def _kept(self, layer: Any, key: Any, make: Callable[[], Any]) -> Any:
+        """What takes a layer's place, the same each time it is called so; a second such layer gets a name of its own."""
+        if (id(layer), key) not in self.made:
+            made = self.made[id(layer), key] = make()
+            made.named_by_count = made.named_by_count or sum(of == id(layer) for of, _ in self.made) > 1
+        return self.made[id(layer), key]
 
     def _pooled(self, node: fx.Node, layer: nn.Module, part: Part, kind: str) -> Part:
-        pooling = self.made.setdefault(
-            (id(layer), part.size), pooling_of(kind, part.size, self.stride, str(node.meta["layer"]))
-        )
+        name = str(node.meta["layer"])
+        pooling = self._kept(layer, part.size, lambda: pooling_of(kind, part.size, self.stride, name))
         return Part(pooling(part.value), (part.shape[0], 1, 1), self._thinned(part.grid), head=node.name)
 
     def _adapted(self, node: fx.Node, layer: nn.Module, part: Part, meaning: Pooling) -> Part:
@@ -269,7 +279,7 @@ class _Conversion:
                 fix=f"Make the network for images whose last map has {rows}x{columns} places, or a multiple",
             )  # fmt: skip
         name = str(node.meta["layer"])
-        pooling: Any = self.made.setdefault((id(layer), window), pooling_of(meaning.kind, window, window, name))
+        pooling = self._kept(layer, window, lambda: pooling_of(meaning.kind, window, window, name))
         grid = part.grid.slid(window, window, ((0, 0), (0, 0)), part.size, meaning.places)
         return Part(pooling(part.value), (part.shape[0], rows, columns), grid)
 
@@ -280,7 +290,7 @@ class _Conversion:
         """A map of one place as the first of the head."""
         value = part.value
         if self.stride > 1:
-            value = self.made.setdefault(id(value), MaxPooling2D(1, self.stride))(value)
+            value = self._kept(value, "thinned", lambda: MaxPooling2D(1, self.stride))(value)
         return Part(value, part.shape, self._thinned(part.grid), head=name)
 
     def _joined(self, node: fx.Node, layer: nn.Module, parts: list[Part]) -> Grid:
