@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import activations as activations
     from . import callbacks as callbacks
     from . import data as data
+    from . import detectors as detectors
     from . import initializers as initializers
     from . import layers as layers
     from . import losses as losses
@@ -48,6 +49,7 @@ _MODULES = (
     "activations",
     "callbacks",
     "data",
+    "detectors",
     "initializers",
     "layers",
     "losses",

@@ -40,6 +40,11 @@ def person_shape(shape: Sequence[int]) -> Shape:
     return (c_h_w[1], c_h_w[2], c_h_w[0]) if len(c_h_w) == 3 else c_h_w
 
 
+def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Whether a shape is the one that is wanted, in which None is any size."""
+    return len(shape) == len(wanted) and all(w is None or size == w for size, w in zip(shape, wanted, strict=True))
+
+
 def inner_axis(axis: int, rank: int) -> int:
     """The dimension of the tensor that a person means by `axis` (batch included, negative from the end).
 

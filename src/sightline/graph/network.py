@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import ArgumentError, ShapeError, SightlineError, check_name, choose
-from ..layout import Shape, person_shape
+from ..layout import Shape, fits, person_shape
 from .build import Layers, emit, lift, map_nodes
 from .symbolic import FIRST_CALL, Value, describe_layer, in_mode, map_values, record, values_in
 from .weights import Variable, Weighted, variables_of
@@ -172,7 +172,7 @@ class Network(Weighted, fx.GraphModule):
         args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
         if symbolic := list(values_in([args, kwargs])):
             for value, shape in zip(symbolic, self._input_shapes, strict=False):
-                if value.inner_shape != shape:
+                if not fits(value.inner_shape, shape):
                     raise ShapeError(
                         f"{describe_layer(self)} was called on another shape",
                         expected=(None, *person_shape(shape)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from . import nested
 
 # A batch of two: one would make BatchNormalization on a 1x1 feature map fail in torch, and tells batch from unit axes.
 PROBE_BATCH = 2
+# What stands for a size that is not known (None): a result that both give is known. Larger than any window; no memory is used.
+STAND_INS = (509, 641)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,8 @@ class Call:
 class Value:
     """A tensor of a network that has not been computed.
 
-    `inner_shape` is the tensor's without the batch (C, H, W); `shape` is a person's, `(None, H, W, C)`.
+    `inner_shape` is the tensor's without the batch (C, H, W); `shape` is a person's, `(None, H, W, C)`. A height or width that is
+    another for each batch is None, as in a network for images of any size.
     `item` says which of several outputs of the call this is (None when it has one).
     """
 
@@ -95,7 +98,18 @@ def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], trai
     """
     mode = {} if training is None else {"training": bool(training)}
     call = Call(layer, args, tuple((kwargs | mode).items()))
-    return remember(layer, args, _values_of(call, _meta_outputs(layer, args, kwargs)))
+    if all(None not in value.inner_shape for value in values_in([args, kwargs])):
+        return remember(layer, args, _values_of(call, _meta_outputs(layer, args, kwargs)))
+    first, second = (_values_of(call, _meta_outputs(layer, args, kwargs, size)) for size in STAND_INS)
+    return remember(layer, args, _where_equal(first, second))
+
+
+def _where_equal(first: Any, second: Any) -> Any:
+    """The values of `first`, with None for each size in which those of `second` differ."""
+    if not isinstance(first, Value):
+        return tuple(_where_equal(one, other) for one, other in zip(first, second, strict=True))
+    shape = tuple(a if a == b else None for a, b in zip(first.inner_shape, second.inner_shape, strict=True))
+    return replace(first, inner_shape=shape)  # type: ignore[arg-type]
 
 
 def _values_of(call: Call, outputs: Any) -> Any:
@@ -130,13 +144,14 @@ def first_call(layer: nn.Module) -> tuple[Any, Any]:
     return layer.__dict__[FIRST_CALL]
 
 
-def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run the layer's own forward on tensors that have a shape and no memory."""
+def _meta_outputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], unknown: int | None = None) -> Any:
+    """Run the layer's own forward on tensors that have a shape, `unknown` where a size is not known, and no memory."""
     try:
         with shape_mode(getattr(layer, "foreign", False)) as device, inference(layer):
 
             def probe(value: Value) -> torch.Tensor:
-                return torch.empty((PROBE_BATCH, *value.inner_shape), dtype=value.dtype, device=device)
+                sizes = [unknown if size is None else size for size in value.inner_shape]
+                return torch.empty((PROBE_BATCH, *sizes), dtype=value.dtype, device=device)
 
             return call_on(device, layer, map_values(probe, args), map_values(probe, kwargs))
     except SightlineError as error:

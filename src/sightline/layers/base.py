@@ -210,7 +210,9 @@ def checked_shape(shape: Any, where: str) -> tuple[int, ...]:
             return sizes
         if any(size is None for size in sizes):
             raise ArgumentError(
-                f"{where}: a size that is not known is not supported", received=shape, fix="Give each size a number"
+                f"{where}: a size that is not known is not supported",
+                received=shape,
+                fix="Give each size a number; sl.rewrite.to_fully_convolutional makes a network for any size of it",
             )
     raise ArgumentError(
         f"{where}: this is not a shape", expected="positive whole numbers such as (28, 28, 1)", received=repr(shape)

@@ -14,7 +14,7 @@ from ..activations import Activation, activate, activate_fresh
 from ..errors import ArgumentError, ShapeError, choose, whole_number
 from ..layout import Shape, depthwise_kernel
 from .base import BIAS, KERNEL, Common, Layer, Weight, pair
-from .padding import Padding, checked_padding, is_symmetric, pads_of
+from .padding import Checked, Padding, checked_padding, is_symmetric, pads_of, sides
 
 Pair = int | Sequence[int]
 
@@ -272,14 +272,15 @@ def convolve(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     strides: tuple[int, int] = (1, 1),
-    padding: str | tuple[int, int] = "valid",
+    padding: Checked = "valid",
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> torch.Tensor:
     """torch's convolution with Keras's padding, "valid" or "same", or so many rows and columns at each side."""
     kernel = (weight.shape[2], weight.shape[3])
-    if kernel == (1, 1) and not isinstance(padding, str) and max(padding) > 0:
-        x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0])), "valid"
+    around_it = sides(padding)
+    if kernel == (1, 1) and max(map(max, around_it)) > 0:
+        x, padding = F.pad(x, (*around_it[1], *around_it[0])), "valid"
     if kernel == (1, 1) and max(strides) > 1 and weight.shape[1] < ONEDNN_BLOCK:
         # The gradient by such a kernel writes beyond its memory in torch 2.15 on a CPU; the places that a stride leaves
         # out can as well be left out before, which is slower only where the channels are many

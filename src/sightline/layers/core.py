@@ -19,11 +19,13 @@ from .base import BIAS, KERNEL, Common, Layer, checked_shape
 
 
 class InputLayer(Layer):
-    """Where a value comes in; has no arithmetic."""
+    """Where a value comes in; has no arithmetic. A height or width of None is another for each batch."""
 
     def __init__(self, shape: Sequence[int], dtype: torch.dtype | str = torch.float32, **common: Unpack[Common]):
         super().__init__(**common)
-        self.shape = checked_shape(shape, "Input")
+        given = tuple(shape) if isinstance(shape, Sequence) else shape
+        is_open = isinstance(given, tuple) and len(given) == 3 and given[:2] == (None, None)
+        self.shape: Any = (None, None, *checked_shape(given[2:], "Input")) if is_open else checked_shape(shape, "Input")
         self.dtype = str(dtype).removeprefix("torch.")
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ArgumentError(
@@ -51,6 +53,7 @@ def Input(
     refuse_beyond(Input, unknown)
     if shape is None:
         raise ArgumentError("Input needs a shape", expected="(height, width, channels), without the batch")
+    checked_shape(shape, "Input")
     return InputLayer(shape, dtype, name=name).value()
 
 
@@ -87,6 +90,10 @@ class Dense(Layer):
     def build(self, *shapes: Shape) -> None:
         if len(shapes) != 1 or not shapes[0]:
             raise ShapeError("Dense takes one tensor with features", received=f"shapes {shapes}")
+        if channels_of(shapes[0]) is None:
+            raise ShapeError(
+                "Dense takes so many features each time, and here their number follows from the image's size"
+            )
         self.new_weight(KERNEL, (self.units, channels_of(shapes[0])))
         self.bias = None
         if self.use_bias:

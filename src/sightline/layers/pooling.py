@@ -53,12 +53,13 @@ class AveragePooling2D(_Pooling2D):
     """The mean of each window. What "same" pads does not count, as in Keras; rows and columns in numbers are zeros that do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pads = self._pads(x)
+        pads, counted = self._pads(x), not isinstance(self.padding, str)
         if is_symmetric(pads):
             both = (pads[0][0], pads[1][0])
-            counted = not isinstance(self.padding, str)
             return F.avg_pool2d(x, self.pool_size, self.strides, both, count_include_pad=counted)
         around = (*pads[1], *pads[0])
+        if counted:
+            return F.avg_pool2d(F.pad(x, around), self.pool_size, self.strides)
         share = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), around), self.pool_size, self.strides)
         return F.avg_pool2d(F.pad(x, around), self.pool_size, self.strides) / share
 

@@ -3,6 +3,7 @@
 from .advice import advice
 from .changes import CHANGES, Change
 from .cost import Cost, NodeCost, cost
+from .dense_difference import DenseDifference, dense_difference
 from .effective_field import EffectiveField, effective_receptive_field
 from .fitting import largest_batch
 from .full_summary import FullSummary, full_summary
@@ -17,6 +18,7 @@ __all__ = [
     "Change",
     "Cost",
     "Curve",
+    "DenseDifference",
     "EffectiveField",
     "FullSummary",
     "Invariance",
@@ -27,6 +29,7 @@ __all__ = [
     "Summary",
     "advice",
     "cost",
+    "dense_difference",
     "effective_receptive_field",
     "full_summary",
     "invariance",

@@ -17,6 +17,7 @@ from ..training.numerics import PRECISIONS
 from .allocators import AdaptedHeap, Allocator, CudaCache, GlibcHeap
 from .node_memory import At, NodeMemory, height, nodes_of
 from .rehearsal import rehearse_inference, rehearse_training
+from .steps import require_sizes
 from .units import bytes_text
 from .workspaces import on_cpu, on_cuda
 
@@ -182,6 +183,7 @@ def memory(
             f"{model.name} does not know its input's shape yet, so its memory cannot be planned",
             fix="Begin it with an Input",
         )
+    require_sizes(model)
     if training and not any(parameter.requires_grad for parameter in model.parameters()):
         raise SightlineError(f"{model.name} has no weights to train", fix="Plan with training=False")
     workspace = on_cuda if kind == "cuda" else on_cpu

@@ -13,6 +13,7 @@ from ..training.ranks import on_this_machine
 from . import limits
 from .fitting import remedies_table
 from .memory_plan import MemoryPlan, memory
+from .steps import has_sizes
 from .units import bytes_text
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def shortage(model: Network, batch_size: int, precision: str = "float32", proces
     free = limits.free(device)
     if free is not None and device == "cpu":
         free //= processes
-    if free is None or _most(model, batch_size) < free:
+    if free is None or not has_sizes(model) or _most(model, batch_size) < free:
         return None
     try:
         plan = memory(model, batch_size, precision=precision)

@@ -78,6 +78,7 @@ def steps_of(network: Network) -> Steps:
             f"{network.name} does not know its input's shape yet, so nothing of it can be measured",
             fix="Give the first layer input_shape=(height, width, channels), or begin with sl.Input",
         )
+    require_sizes(network)
     steps: list[Step] = []
     ports: dict[str, Port] = {}
     inputs = [
@@ -89,6 +90,21 @@ def steps_of(network: Network) -> Steps:
     result = _visit(network, inputs, "", steps, ports)
     names = {id(port): name for name, port in ports.items()}  # the nested network's before its last layer's
     return Steps(tuple(steps), ports, {names[id(port)]: port for port in nested.each(Port, result)})
+
+
+def has_sizes(network: Network) -> bool:
+    """Whether the shape of each value is known; not so where a network, or one in it, takes images of any size."""
+    parts = [part for part in network.modules() if isinstance(part, Network)]
+    return not any(None in node.meta.get("shape", ()) for part in parts for node in part.graph.nodes)
+
+
+def require_sizes(network: Network) -> None:
+    """Raise SightlineError for a network that takes images of any size: what it costs and sees is another for each."""
+    if not has_sizes(network):
+        raise SightlineError(
+            f"{network.name} takes images of any size, so nothing of it can be measured",
+            fix="Ask for one size: x = sl.Input((height, width, channels)); sl.Model(x, sl.rewrite.on_input(model, x))",
+        )
 
 
 def _visit(network: Network, inputs: Sequence[Port], prefix: str, steps: list[Step], ports: dict[str, Port]) -> Any:

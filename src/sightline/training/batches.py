@@ -16,7 +16,7 @@ import torch
 
 from ..errors import ArgumentError, DataError, ShapeError, whole_number
 from ..graph.symbolic import Value
-from ..layout import to_channels_first
+from ..layout import fits, to_channels_first
 from .ports import Ports, arranged
 from .state import random_state, set_random_state
 
@@ -315,7 +315,7 @@ def as_inputs(x: Any, value: Value) -> torch.Tensor:
         tensor = to_channels_first(_as_tensor(array))
     else:
         expected, received, tensor = (None, *value.inner_shape), tuple(x.shape), x
-    if tuple(tensor.shape[1:]) != value.inner_shape:
+    if not fits(tensor.shape[1:], value.inner_shape):
         kind = "a tensor (channels first)" if isinstance(x, torch.Tensor) else "an array"
         raise ShapeError(
             "The input has the wrong shape", expected=f"{kind} of shape {expected}", received=f"shape {received}",

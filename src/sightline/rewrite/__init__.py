@@ -1,0 +1,36 @@
+"""Graph -> graph: networks made from networks. Each rewrite shares the weights of what it was made from."""
+
+from .faster import in_place, pool_before_activation
+from .folding import FOLDABLE, fold_batchnorm
+from .fully_convolutional import to_fully_convolutional
+from .networks import (
+    GLOBAL,
+    cut_points,
+    ends_in_softmax,
+    on_input,
+    output_nodes,
+    remove_head,
+    split_at,
+    with_dropout,
+)
+from .recomputing import recompute
+from .score_map import ScoreMap, score_map
+
+__all__ = [
+    "FOLDABLE",
+    "GLOBAL",
+    "ScoreMap",
+    "cut_points",
+    "ends_in_softmax",
+    "fold_batchnorm",
+    "in_place",
+    "on_input",
+    "output_nodes",
+    "pool_before_activation",
+    "recompute",
+    "remove_head",
+    "score_map",
+    "split_at",
+    "to_fully_convolutional",
+    "with_dropout",
+]
