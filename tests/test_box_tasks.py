@@ -19,7 +19,7 @@ from sightline.data.sources import read
 from sightline.errors import ArgumentError, ShapeError, SightlineError
 from sightline.layers.places import PlaceBoxes
 from sightline.losses import BoxGIoU, DetectionLoss
-from sightline.metrics import detection_quality
+from sightline.metrics import BinnedAP50, detection_quality
 from sightline.runs.run import Run
 from sightline.structures import Boxes, ImageSpec, Sample
 from sightline.tasks.detect import Detect, padded_boxes
@@ -297,9 +297,65 @@ def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
 @pytest.mark.slow
 def test_a_detector_learns_a_few_scenes_by_heart(tmp_path):
     data = write_scenes(tmp_path / "few", "detect", {"train": 8, "validation": 8, "test": 0})
-    settings = {"model": "yolo_n", "image_size": 96, "batch_size": 4, "epochs": 150, "lr": 0.002, "augment": "none"}
+    settings = {"model": "yolo_n", "image_size": 96, "batch_size": 4, "epochs": 60, "lr": 0.003, "augment": "none"}
     run = sl.train(data, task="detect", runs=str(tmp_path), name="heart", **settings)
     samples = read(data, "detect").splits["train"]
     found, _ = run.predict([sample.path for sample in samples], conf=0.01)
     quality = detection_quality([s.boxes for s in samples], [each.detections for each in found], classes=10)
     assert quality.coco()["AP50"] > 0.95
+
+
+# --- what is watched -------------------------------------------------------------------------------------------------
+
+
+def told(seed, n=12, classes=3):
+    """Targets, and predictions that are near them, far from them, or twice there."""
+    rng = np.random.default_rng(seed)
+    y = truth(seed, n)
+    y[..., 3:] = torch.minimum(y[..., 3:], torch.tensor([SIZE[1], SIZE[0]]))  # objects end where the picture does
+    said = torch.full((n, PLACES, 4 + classes), -20.0)
+    said[..., :4] = torch.tensor([0.0, 0, 1, 1])
+    for image in range(n):
+        for k, row in enumerate(y[image][y[image, :, 0] >= 0]):
+            for twice in range(int(rng.integers(0, 3))):
+                near = row[1:] + torch.from_numpy(rng.normal(0, 2, 4))
+                said[image, 2 * k + twice, :4] = near.clamp(min=0).minimum(torch.tensor([SIZE[1], SIZE[0]] * 2))
+                said[image, 2 * k + twice, 4 + int(row[0])] = rng.normal()
+    return y, said
+
+
+def test_average_precision_in_training_is_nearly_the_exact_one():
+    for seed in range(5):
+        y, said = told(seed, n=40)
+        parts = BinnedAP50(3)
+        for start in range(0, 40, 7):
+            parts.update_state(y[start : start + 7], said[start : start + 7])
+        whole = BinnedAP50(3)
+        whole.update_state(y, said)
+        assert parts.result() == pytest.approx(whole.result(), abs=1e-12)
+        found = [result for result, _ in Detect().results([said], [SIZE] * 40, ImageSpec(*SIZE, 3))]
+        truths = [Boxes(rows[rows[:, 0] >= 0, 1:], rows[rows[:, 0] >= 0, 0]) for rows in y.numpy()]
+        assert whole.result() == pytest.approx(detection_quality(truths, found, classes=3).coco()["AP50"], abs=0.03)
+    assert BinnedAP50(3).result() == 0
+
+
+# --- convert ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_file_becomes_fully_convolutional(tmp_path, run):
+    sl.create("mnist_cnn").save(tmp_path / "model.sightline")
+    code, out, _ = run("convert", tmp_path / "model.sightline", tmp_path / "dense.sightline", "--fully-convolutional")
+    assert code == 0
+    assert "28x28" in out
+    x = np.random.default_rng(0).random((1, 28, 28, 1), dtype=np.float32)
+    model, dense = sl.load(tmp_path / "model.sightline"), sl.load(tmp_path / "dense.sightline")
+    np.testing.assert_allclose(dense.predict(x)[:, 0, 0], model.predict(x), atol=1e-6)
+    for words, said in (
+        ((tmp_path / "model.sightline", tmp_path / "dense.sightline"), "exists already"),
+        ((tmp_path / "none", tmp_path / "new.sightline"), "no run or model file"),
+        ((tmp_path / "model.sightline", tmp_path / "new.sightline", "--stride", "2"), "--fully-convolutional"),
+        ((tmp_path / "model.sightline", tmp_path / "new.onnx"), "cannot be saved"),
+    ):
+        code, _, err = run("convert", *words)
+        assert code == 2
+        assert said in err

@@ -438,6 +438,36 @@ def models() -> None:
 
 
 @app.command()
+def convert(
+    model: Annotated[Path, typer.Argument(help="The folder of a run, or a model file.")],
+    to: Annotated[Path, typer.Argument(help="The model file to write: NAME.sightline, .keras or .h5.")],
+    fully_convolutional: Annotated[
+        bool, typer.Option("--fully-convolutional", help="Images of any size in, a map of scores out.")
+    ] = False,
+    stride: Annotated[int, typer.Option(min=1, help="Every so many places of the map alone.")] = 1,
+) -> None:
+    """Write a network as another one: fully convolutional, or in another file format.
+
+    A fully convolutional network says at each place of its map what the classifier says of the window there.
+    """
+    from .rewrite import score_map, to_fully_convolutional
+    from .runs.networks import network_for_summary
+
+    if not model.exists():
+        raise ArgumentError(f"There is no run or model file {model}", fix="Check the path")
+    if to.exists():
+        raise ArgumentError(f"{to} exists already", fix="Give the name of a new file")
+    network = network_for_summary(str(model))
+    if fully_convolutional:
+        network = to_fully_convolutional(network, stride)
+        where = score_map(network)
+        say(f"Windows of {where.window[0]}x{where.window[1]} pixels, {where.stride[0]} and {where.stride[1]} apart")
+    elif stride != 1:
+        raise ArgumentError("--stride thins the map of a fully convolutional network", fix="Add --fully-convolutional")
+    say(f"Model {network.save(to)}")
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
     """Write a run's report.html anew."""
     from .runs import Run
