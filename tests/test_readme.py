@@ -14,6 +14,7 @@ import sightline as sl
 from sightline.cli import main
 from sightline.data.recipes import PRESETS
 from sightline.data.sources import FORMATS
+from sightline.runs.demo import SETTINGS
 from sightline.runs.rates import SCHEDULES
 from sightline.runs.settings import FIT_MEMORY
 from sightline.structures import RESIZES
@@ -41,7 +42,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_there_is_what_this_file_runs():
     assert len(PYTHON) == 5
-    assert len(SHELL) == 3
+    assert len(SHELL) == 4
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 12
 
 
@@ -147,7 +148,13 @@ def test_the_page_on_keras_names_every_layer():
         assert kind is None or name == "InputLayer" or name in page("keras"), name
 
 
+def test_python_of_the_page_on_detection(folder, capsys):
+    assert run_listings("detection") == 1
+
+
 def test_commands(folder, monkeypatch, capsys):
+    monkeypatch.setitem(SETTINGS, "detect", SETTINGS["detect"] | {"epochs": 1, "image_size": 64})
+    monkeypatch.setattr("sightline.runs.demo.SCENES", {"train": 16, "validation": 8, "test": 8})
     for line in "".join(SHELL).strip().splitlines():
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         with pytest.raises(SystemExit) as stop:
