@@ -16,6 +16,8 @@ from sightline.data.augment import Example
 from sightline.data.placement import place
 from sightline.data.scene_files import write_scenes
 from sightline.data.sources import read
+from sightline.detectors import TrainedDetector
+from sightline.detectors.trained import tiles
 from sightline.errors import ArgumentError, ShapeError, SightlineError
 from sightline.layers.places import PlaceBoxes
 from sightline.losses import BoxGIoU, DetectionLoss
@@ -303,6 +305,76 @@ def test_a_detector_learns_a_few_scenes_by_heart(tmp_path):
     found, _ = run.predict([sample.path for sample in samples], conf=0.01)
     quality = detection_quality([s.boxes for s in samples], [each.detections for each in found], classes=10)
     assert quality.coco()["AP50"] > 0.95
+
+
+# --- tiles -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(16, 120), st.floats(0, 0.9))
+def test_tiles_cover_the_image(height, width, tile, overlap):
+    areas = tiles((height, width), tile, overlap)
+    if not areas:
+        assert tile >= max(height, width)
+        return
+    seen = np.zeros((height, width), bool)
+    for left, top, right, bottom in areas:
+        assert right - left == min(tile, width)
+        assert bottom - top == min(tile, height)
+        seen[top:bottom, left:right] = True
+    assert seen.all()
+
+
+class Blobs(torch.nn.Module):
+    """A stand-in for a network: finds the bright pixels of its input that are a square of 4 or more, at the place of stride 8."""
+
+    def forward(self, x):
+        n = len(x)
+        said = torch.full((n, PLACES_64, 5), -20.0)
+        said[..., :4] = torch.tensor([0.0, 0, 1, 1])
+        for image in range(n):
+            bright = (x[image, 0] > 200).nonzero()
+            if len(bright):
+                top, left = bright.amin(0)
+                bottom, right = bright.amax(0) + 1
+                said[image, 0] = torch.stack([left, top, right, bottom, torch.tensor(4)]).float()
+        return said
+
+
+PLACES_64 = 64 + 16 + 4
+
+
+def test_small_objects_are_found_in_tiles():
+    """At the network's 64 pixels the whole of 640 shows a square of 6 as less than one pixel; a tile of 64 as it is."""
+    inputs = sl.Input((64, 64, 3))
+    model = sl.Model(inputs, sl.layers.Torch(Blobs())(inputs))
+    model.metadata.update(task="detect", classes=["a"], image=ImageSpec(64, 64, 3, "letterbox").as_dict())
+    image = np.zeros((640, 640, 3), np.uint8)
+    for left, top in ((100, 40), (301, 297), (630, 630)):
+        image[top : top + 6, left : left + 6] = 255
+    assert len(TrainedDetector(model).detect(image)) == 0
+    found = TrainedDetector(model, tile=64).detect(image)
+    corners = sorted(map(tuple, found.xyxy.round().astype(int).tolist()))
+    assert corners == [(100, 40, 106, 46), (301, 297, 307, 303), (630, 630, 636, 636)]
+    assert len(TrainedDetector(model, tile=64).detect(image[..., 0])) == 3
+    assert [len(each) for each in TrainedDetector(model, tile=64).detect([image, image[:50]])] == [3, 1]
+    with pytest.raises(ShapeError, match="uint8"):
+        TrainedDetector(model).detect(image.astype(float))
+    with pytest.raises(SightlineError, match="no detector of a run"):
+        TrainedDetector(sl.create("mnist_cnn"))
+
+
+def test_predict_looks_at_tiles(detected, scenes, run):
+    picture = sorted(scenes["detect"].rglob("*.png"))[0]
+    code, out, _ = run("predict", detected.path, picture, "--tile", "64", "--conf", "0", "--json")
+    assert code == 0
+    assert len(json.loads(out)["predictions"][0]["detections"]) > 0
+
+
+def test_mistakes_are_shown(detected):
+    assert Image.open(detected.folder.mistakes).size[0] == 1016
+    assert "What did it get wrong?" in (detected.path / "report.html").read_text()
+    kinds = detected.measures.details["mistakes"]
+    assert len(kinds["missed"]) + len(kinds["false"]) > 0
 
 
 # --- what is watched -------------------------------------------------------------------------------------------------

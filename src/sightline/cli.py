@@ -336,6 +336,9 @@ def predict(
         float | None, typer.Option(min=0, max=1, help="The overlap from which two boxes of a class are one [0.6].")
     ] = None,
     max_det: Annotated[int | None, typer.Option(min=1, help="The most objects in an image [100].")] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=16, help="Look at squares of so many pixels too, for small objects [none].")
+    ] = None,
 ) -> None:
     """Say what is on each image, with probabilities, and where.
 
@@ -347,7 +350,8 @@ def predict(
     problems: list[Problem] = []
 
     def answered() -> Iterator[Any]:
-        for said in Run(run, device or "auto").predictions(files, save=save, conf=conf, iou=iou, max_det=max_det):
+        reader = Run(run, device or "auto")
+        for said in reader.predictions(files, save=save, tile=tile, conf=conf, iou=iou, max_det=max_det):
             if isinstance(said, Problem):
                 problems.append(said)
             else:

@@ -24,11 +24,36 @@ Pair = tuple[int, int]
 
 
 class Detector(abc.ABC):
+    """Anything that finds objects in images."""
+
+    def detect(self, images: Any, *, conf: float = 0.5, iou: float = 0.5, max_det: int = 100) -> Any:
+        """`Detections` of an image (height, width, channels), in its pixels; a list of them for a list of images.
+
+        What scores at least `conf` is a candidate; of candidates of one class that overlap by more than `iou` the best stays, and
+        of all the best `max_det`. Raises ShapeError for what is no image of the network's, ArgumentError for settings out of range.
+        """
+        for name, value in (("conf", conf), ("iou", iou)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ArgumentError(f"detect: {name} is from 0 to 1", received=repr(value))
+        max_det = whole_number(max_det, "detect: max_det", least=0)
+        if isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4:
+            return [self._of_one(image, conf, iou, max_det) for image in images]
+        return self._of_one(images, conf, iou, max_det)
+
+    @abc.abstractmethod
+    def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
+        """What is found in one image, in its pixels."""
+
+
+class WindowDetector(Detector):
     """Finds objects by what a classifier says of windows.
 
     `scales`: how much the image is enlarged before it is looked at; 0.5 finds objects twice as large. `background`: the class that
     stands for no object. A network with two outputs, class probabilities (None, n) and a box (None, 4), tells within
     each window where the object is: centre x, centre y, height and width in shares of it.
+
+    Images are arrays of the numbers that the network takes, of any size; where a window does not fit, or the last ones do not reach
+    the right or bottom edge, the image goes on in gray (114). Every class of a window is a candidate.
     """
 
     def __init__(self, model: Network, scales: Sequence[float] = (1.0,), background: int | None = None):
@@ -39,23 +64,6 @@ class Detector(abc.ABC):
         self.channels = model.inputs[0].inner_shape[0]
         self.box = box_output(model)
         self._faster = in_place(model)
-
-    def detect(self, images: Any, *, conf: float = 0.5, iou: float = 0.5, max_det: int = 100) -> Any:
-        """`Detections` of an image (height, width, channels), in its pixels; a list of them for a list of images.
-
-        Images are arrays of the numbers that the network takes, of any size; where a window does not fit, or the last ones do not reach
-        the right or bottom edge, the image goes on in gray (114). Every class of a window that scores at least `conf` is a candidate;
-        of candidates of one class that overlap by more than `iou` the best stays, and of all the best `max_det`.
-
-        Raises ShapeError for what is no image of the network's channels, ArgumentError for settings out of range.
-        """
-        for name, value in (("conf", conf), ("iou", iou)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise ArgumentError(f"detect: {name} is from 0 to 1", received=repr(value))
-        max_det = whole_number(max_det, "detect: max_det", least=0)
-        if isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4:
-            return [self._of_one(image, conf, iou, max_det) for image in images]
-        return self._of_one(images, conf, iou, max_det)
 
     def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
         array = self._checked(image)

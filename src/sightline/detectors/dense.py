@@ -10,17 +10,17 @@ import numpy as np
 from ..errors import ArgumentError, whole_number
 from ..rewrite import score_map, to_fully_convolutional
 from ..rewrite.score_map import KEY
-from .base import Detector, covered
+from .base import WindowDetector, covered
 from .outputs import Windows
 from .tiles import in_tiles
 
 
-class DenseDetector(Detector):
+class DenseDetector(WindowDetector):
     """Asks a classifier about all windows at once: the same answers as `SlidingWindowDetector` at this network's stride, sooner.
 
     That is exact for networks without "same" padding; with it, windows see the image around them. `model`: a classifier, or
     what `rewrite.to_fully_convolutional` made of one. `stride` thins the windows, as there. `tile`: the side, in pixels, of the squares in which
-    an image is computed, so that memory does not grow with it; the answers are those of the whole. `scales`, `background`: as `Detector`.
+    an image is computed, so that memory does not grow with it; the answers are those of the whole. `scales`, `background`: as `WindowDetector`.
     """
 
     def __init__(

@@ -10,15 +10,15 @@ import numpy as np
 from ..errors import SightlineError, whole_number
 from ..layers.base import pair
 from ..rewrite import ScoreMap
-from .base import Detector, covered, resized
+from .base import WindowDetector, covered, resized
 from .outputs import Windows
 
 
-class SlidingWindowDetector(Detector):
+class SlidingWindowDetector(WindowDetector):
     """Asks a classifier about a crop at every place: any network will do, and each answer is exactly the classifier's.
 
     `window`: the crop's (height, width) in pixels of the image, the network's own by default; crops of another size are resized to that.
-    `stride`: pixels from crop to crop. `batch_size`: crops that the network sees at once. `scales`, `background`: as `Detector`.
+    `stride`: pixels from crop to crop. `batch_size`: crops that the network sees at once. `scales`, `background`: as `WindowDetector`.
     """
 
     def __init__(

@@ -55,6 +55,7 @@ class Page:
     summary: Summary
     curves: str
     picture: str
+    mistakes: str
 
     @property
     def task(self) -> Task:
@@ -106,6 +107,7 @@ def write_report(folder: RunFolder, model: Model) -> Path:
         summary=summarize(model),
         curves=_embedded(folder.curves),
         picture=_embedded(folder.picture),
+        mistakes=_embedded(folder.mistakes),
     )
     write_text(folder.report, render(page))
     return folder.report

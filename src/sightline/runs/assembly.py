@@ -16,7 +16,6 @@ from ..models import Model
 from ..structures import Dataset, ImageSpec
 from ..tasks import TASKS, Task
 from ..tasks.base import Targets
-from ..tasks.localize import Localize
 from ..training.progress import as_text
 from ..training.ranks import current
 from . import networks, transfer
@@ -44,9 +43,7 @@ def opened(settings: Settings, weights: str | None, dataset: Dataset | None = No
 
     `weights` are where the network's come from. Raises SightlineError for settings or data that cannot be used.
     """
-    task = TASKS[settings.task]()
-    if isinstance(task, Localize):
-        task = Localize(settings.box_loss)
+    task = TASKS[settings.task]().with_options(settings.task_options)
     source = networks.find_source(settings.model, weights)
     dataset = dataset or task.read(settings.data, settings.format, settings.group_pattern)
     device = resolve_device(settings.device)

@@ -39,6 +39,7 @@ class RunFolder:
         self.last = path / "weights" / "last.sightline"
         self.curves = path / "curves.png"
         self.picture = path / "confusion.png"
+        self.mistakes = path / "mistakes.png"
         self.report = path / "report.html"
 
     def require_free(self, exist_ok: bool) -> None:

@@ -24,6 +24,7 @@ from ..layout import to_channels_first
 from ..models import Model, load_model
 from ..structures import Boxes, Dataset, ImageSpec, Problem, Sample
 from ..tasks import TASKS, Measures, Task
+from ..tasks.detect import Detect
 from ..training import loop
 from ..training.batches import Batch
 from .folder import RunFolder, read_json, read_recorded, recorded_split
@@ -108,6 +109,24 @@ class Run:
             said = ask(Batch((to_channels_first(torch.from_numpy(pixels)),), None, None, len(numbers)))
             yield numbers, task.results(said, [image_size(paths[number]) for number in numbers], spec), problems
 
+    def _tiled_results(
+        self, paths: Sequence[Path], tile: int, task: Task
+    ) -> Iterator[tuple[list[int], list[Any], dict[int, Problem]]]:
+        """As `_results`, an image at a time, of tiles too."""
+        from ..detectors import TrainedDetector
+
+        detector = TrainedDetector(self.model, tile)
+        assert isinstance(task, Detect)
+        for number, path in enumerate(paths):
+            try:
+                size = image_size(path)
+                pixels = decode(path, ImageSpec(*size, self.image.channels))
+            except DataError as error:
+                yield [], [], {number: Problem(path, error.reason(path))}
+                continue
+            found = detector.detect(pixels, conf=task.conf, iou=task.iou, max_det=task.max_det)
+            yield [number], [(found, size)], {}
+
     def _samples_for(self, data: str | Path | None, format: str | None) -> tuple[str, tuple[Sample, ...]]:
         if not self.path.is_file():
             self.folder.require(self.folder.best)
@@ -162,18 +181,24 @@ class Run:
         batch_size: int = 32,
         workers: int = 2,
         save: str | Path | None = None,
+        tile: int | None = None,
         **options: Any,
     ) -> Iterator[Any]:
         """The same one by one, in the files' order, as they are read: a folder may be larger than memory.
 
-        `save` is a folder for the pictures with what is found drawn in. A detector's `options` are `conf` (the least score), `iou`
+        `save` is a folder for the pictures with what is found drawn in. With `tile` (pixels) a detector looks at squares of that size
+        too, for small objects in large pictures (see `detectors.TrainedDetector`). A detector's `options` are `conf` (the least score), `iou`
         (the overlap from which two boxes of a class are one) and `max_det` (the most objects in an image). Raises ArgumentError
         for an option that the task does not have.
         """
         paths = expand([files] if isinstance(files, (str, Path)) else list(files))
         classes = self.classes
         task = self.task.with_options({name: value for name, value in options.items() if value is not None})
-        for numbers, results, problems in self._results(paths, batch_size, workers, task):
+        if tile is None:
+            batches = self._results(paths, batch_size, workers, task)
+        else:
+            batches = self._tiled_results(paths, tile, task)
+        for numbers, results, problems in batches:
             said: dict[int, Any] = {
                 number: task.prediction(paths[number], result, classes)
                 for number, result in zip(numbers, results, strict=True)

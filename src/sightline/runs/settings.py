@@ -172,6 +172,11 @@ class Settings:
         return Path(self.runs) / self.task / self.run_name
 
     @property
+    def task_options(self) -> dict[str, Any]:
+        """The settings that are one task's own."""
+        return {"box_loss": self.box_loss} if self.task == "localize" else {}
+
+    @property
     def thread_count(self) -> int:
         return self.workers or os.cpu_count() or 1
 

@@ -138,6 +138,7 @@ def _measure(run: Run, task: Task, images: dict[str, Images], settings: Settings
     measures = measure(run.model, task, split, images[split], run.classes, settings.batch_size, settings.thread_count)
     write_json(run.folder.evaluation, measures.as_dict())
     task.draw(measures, run.classes, run.folder.picture)
+    task.draw_mistakes(measures, run.folder.mistakes)
     for headline in measures.headlines:
         log(f"{split.capitalize()} {headline}, n = {measures.n}")
     if split == "validation":

@@ -128,3 +128,7 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
         """Draw the measures into a PNG file."""
+
+    def draw_mistakes(self, measures: Measures, path: Path) -> bool:
+        """Draw what went wrong into a PNG file; False, and no file, where the task shows no such thing."""
+        return False

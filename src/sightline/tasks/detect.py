@@ -22,6 +22,7 @@ from ..structures import Boxes, Detections, ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task
 from .found import Found
 from .localize import within
+from .mistakes import draw_mistakes, mistakes_of
 
 STRIDES = (8, 16, 32)
 LEAST = 0.01  # a score from which a detection is measured
@@ -82,7 +83,8 @@ class Detect(Task):
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Measures:
         truths = [known(sample.boxes) for sample in samples]
-        quality = detection_quality(truths, [found for found, _ in results], classes=len(classes))
+        found = [each for each, _ in results]
+        quality = detection_quality(truths, found, classes=len(classes))
         numbers = quality.coco()
         headlines = [
             Headline(name, numbers[key], quality.interval(key)) for name, key in (("mAP50", "AP50"), ("mAP", "AP"))
@@ -97,6 +99,7 @@ class Detect(Task):
             for row in quality.per_class()
         ]
         details = {"classes": rows, "numbers": numbers, "operating point": point, "curves": curves}
+        details["mistakes"] = mistakes_of(quality, truths, found, samples, classes)
         return Measures(split, len(samples), tuple(headlines), plain(details))
 
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Found:
@@ -105,6 +108,9 @@ class Detect(Task):
 
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
         draw_precision_recall(measures.details["curves"], path)
+
+    def draw_mistakes(self, measures: Measures, path: Path) -> bool:
+        return draw_mistakes(measures.details["mistakes"], path)
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:

@@ -1,0 +1,107 @@
+"""A network of `--task detect` on arrays: whole pictures, or tiles of them where objects are small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .. import ops
+from ..data.decode import fit
+from ..errors import ArgumentError, RunError, ShapeError, whole_number
+from ..layout import to_channels_first
+from ..models import Model
+from ..structures import Detections, ImageSpec
+from ..tasks.detect import Detect
+from ..training import loop
+from ..training.batches import Batch
+from .base import Detector
+
+Area = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+EDGE = 1.0  # pixels from a tile's inner edge, within which a box ends because the tile does
+
+
+class TrainedDetector(Detector):
+    """Finds what a detector of a run finds, in arrays: `TrainedDetector(run.model)`.
+
+    With `tile` (pixels) it looks at squares of that size as well as at the whole picture, each resized to the network's input, so that
+    small objects in large pictures are large enough to be seen. Tiles overlap by a share of `overlap`, 0..0.9: objects up to so many
+    pixels are whole in one of them. What an inner edge of a tile cuts is left to the others. `batch_size`: tiles at once.
+    """
+
+    def __init__(self, model: Model, tile: int | None = None, overlap: float = 0.25, batch_size: int = 16):
+        if model.metadata.get("task") != Detect.name:
+            raise RunError(
+                f"{model.name} is no detector of a run", expected="the model of a run with --task detect",
+                received=str(model.metadata.get("task")),
+            )  # fmt: skip
+        if not isinstance(overlap, (int, float)) or not 0 <= overlap <= 0.9:
+            raise ArgumentError("overlap is a share of a tile, 0 to 0.9", received=repr(overlap))
+        self.model, self.spec = model, ImageSpec(**model.metadata["image"])
+        self.tile = None if tile is None else whole_number(tile, "TrainedDetector: tile", least=16)
+        self.overlap, self.batch_size = overlap, whole_number(batch_size, "TrainedDetector: batch_size")
+        self._ask = loop.asking(model)
+
+    def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
+        array = np.asarray(image)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+            raise ShapeError(
+                "This is no image", expected="uint8 (height, width), or with 1 or 3 channels",
+                received=f"{array.shape} of {array.dtype}",
+            )  # fmt: skip
+        array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+        height, width = array.shape[:2]
+        areas = [(0, 0, width, height), *tiles((height, width), self.tile, self.overlap)]
+        parts = [
+            _placed(found, area, (height, width))
+            for first in range(0, len(areas), self.batch_size)
+            for area, found in self._found(array, areas[first : first + self.batch_size], Detect(conf, iou, max_det))
+        ]
+        xyxy, scores, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+        sure = scores >= conf
+        xyxy, scores, labels = xyxy[sure], scores[sure], labels[sure]
+        boxes, sureness, numbers = (torch.from_numpy(each) for each in (xyxy, scores, labels))
+        kept = ops.nms(boxes, sureness, numbers, iou)[:max_det].numpy()
+        return Detections(xyxy[kept], scores[kept], labels[kept])
+
+    def _found(self, image: np.ndarray, areas: list[Area], task: Detect) -> Iterator[tuple[Area, Detections]]:
+        """What is found in areas of the image, in their own pixels."""
+        cuts = [Image.fromarray(image[top:bottom, left:right]) for left, top, right, bottom in areas]
+        pixels = torch.from_numpy(np.stack([fit(cut, self.spec) for cut in cuts]))
+        said = self._ask(Batch((to_channels_first(pixels),), None, None, len(areas)))
+        sizes = [(cut.height, cut.width) for cut in cuts]
+        for area, (found, _) in zip(areas, task.results(said, sizes, self.spec), strict=True):
+            yield area, found
+
+
+def tiles(size: tuple[int, int], tile: int | None, overlap: float) -> list[Area]:
+    """Squares of `tile` pixels that cover an image of `size` (height, width) and overlap by at least a share of `overlap`.
+
+    None where there is no `tile`, or one would be the whole image.
+    """
+    height, width = size
+    if tile is None or (tile >= height and tile >= width):
+        return []
+    rows, columns = (_starts(side, tile, overlap) for side in size)
+    return [(x, y, min(x + tile, width), min(y + tile, height)) for y in rows for x in columns]
+
+
+def _starts(side: int, tile: int, overlap: float) -> list[int]:
+    if side <= tile:
+        return [0]
+    count = int(np.ceil((side - tile) / (tile * (1 - overlap)) - 1e-9)) + 1
+    return np.linspace(0, side - tile, count).round().astype(int).tolist()
+
+
+def _placed(found: Detections, area: Area, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes in pixels of the whole image, scores, labels) without what an inner edge of the area cuts."""
+    left, top, right, bottom = area
+    xyxy = found.xyxy + np.array([left, top, left, top])
+    height, width = size
+    inner = [left > 0, top > 0, right < width, bottom < height]
+    ends = np.abs(xyxy - [left, top, right, bottom]) <= EDGE
+    whole = ~(ends & inner).any(1)
+    return xyxy[whole], found.scores[whole], found.labels[whole]
