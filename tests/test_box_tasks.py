@@ -1,6 +1,7 @@
 """Localization and detection: what is learned, what is answered in an image's own pixels, and runs of both."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sightline.data.augment import Example
 from sightline.data.placement import place
 from sightline.data.scene_files import write_scenes
 from sightline.data.sources import read
+from sightline.data.video import opened_video, written_video
 from sightline.detectors import TrainedDetector
 from sightline.detectors.trained import tiles
 from sightline.errors import ArgumentError, ShapeError, SightlineError
@@ -375,6 +377,59 @@ def test_mistakes_are_shown(detected):
     assert "What did it get wrong?" in (detected.path / "report.html").read_text()
     kinds = detected.measures.details["mistakes"]
     assert len(kinds["missed"]) + len(kinds["false"]) > 0
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def moving_square(path, frames=12):
+    with written_video(path, 10.0) as writer:
+        for number in range(frames):
+            pixels = np.zeros((96, 128, 3), np.uint8)
+            pixels[40:60, 4 * number : 4 * number + 20] = 255
+            writer.write(pixels)
+    return path
+
+
+def test_a_video_comes_back_frame_by_frame(tmp_path):
+    with opened_video(moving_square(tmp_path / "own" / "a.mp4")) as video:
+        frames = list(video.frames)
+    assert (len(frames), video.rate, video.length) == (12, 10.0, 12)
+    assert frames[3].shape == (96, 128, 3)
+    assert frames[3][45:55, 16:28].mean() > 200
+    assert frames[3][45:55, 50:].mean() < 30
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["a.mp4"]
+
+
+def test_objects_of_a_video(detected, tmp_path, run, monkeypatch):
+    clip = moving_square(tmp_path / "a.mp4")
+    code, out, _ = run("predict", detected.path, clip, "--conf", "0", "--max-det", "2", "--json")
+    said = json.loads(out)["predictions"]
+    assert code == 0
+    assert [each["frame"] for each in said] == list(range(12))
+    assert said[5]["seconds"] == pytest.approx(0.5)
+    assert all(len(each["detections"]) == 2 for each in said)
+    code, out, _ = run("predict", detected.path, clip, "--conf", "0", "--max-det", "2", "--save", tmp_path / "drawn")
+    assert "12 frames" in out
+    assert "24 objects" in out
+    with opened_video(tmp_path / "drawn" / "a.mp4") as video:
+        assert len(list(video.frames)) == 12
+
+
+def test_what_is_no_video_gets_a_sentence(detected, scenes, tmp_path, run, monkeypatch):
+    (tmp_path / "a.mp4").write_text("no video")
+    for path, words in ((tmp_path / "a.mp4", "cannot be read as a video"), (tmp_path / "b.mp4", "no video")):
+        code, _, err = run("predict", detected.path, path)
+        assert code == 2
+        assert words in err
+    clip = moving_square(tmp_path / "c.mp4")
+    code, _, err = run("predict", detected.path, clip, "--save", tmp_path)
+    assert code == 2
+    assert "is the video itself" in err
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    code, _, err = run("predict", detected.path, clip)
+    assert code == 2
+    assert "sightline[video]" in err
 
 
 # --- what is watched -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain, islice
@@ -348,13 +349,14 @@ def predict(
     from .structures import Problem
 
     problems: list[Problem] = []
+    videos = _Videos()
 
     def answered() -> Iterator[Any]:
         reader = Run(run, device or "auto")
         for said in reader.predictions(files, save=save, tile=tile, conf=conf, iou=iou, max_det=max_det):
             if isinstance(said, Problem):
                 problems.append(said)
-            else:
+            elif as_json or not videos.count(said):
                 yield said
 
     if as_json:
@@ -363,6 +365,8 @@ def predict(
         table = _prediction_table(answered(), top)
         if table.row_count:
             say(table)
+        for line in videos.lines():
+            say(line)
     _tell(problems)
     if problems:
         raise typer.Exit(2)
@@ -477,6 +481,29 @@ def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) ->
     from .runs import Run
 
     say(f"Report {Run(run, 'cpu').report()}")
+
+
+class _Videos:
+    """How many frames of each video were answered, how fast, and with how many objects."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seen: dict[str, list[float]] = {}  # frames, objects, seconds
+
+    def count(self, said: Any) -> bool:
+        """Whether it is a frame's answer, which is counted."""
+        if getattr(said, "frame", None) is None:
+            return False
+        seen = self._seen.setdefault(str(said.path), [0, 0, 0.0])
+        now = time.monotonic()
+        seen[0], seen[1], seen[2] = seen[0] + 1, seen[1] + len(said.detections), seen[2] + now - self._began
+        self._began = now
+        return True
+
+    def lines(self) -> Iterator[str]:
+        for path, (frames, objects, seconds) in self._seen.items():
+            rate = frames / seconds if seconds else 0
+            yield f"{printable(path)}: {frames:.0f} frames, {rate:.1f} a second, {objects:.0f} objects"
 
 
 def _prediction_table(predictions: Iterable[Any], top: int) -> Any:

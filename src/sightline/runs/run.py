@@ -19,6 +19,7 @@ from ..data.images import Images
 from ..data.listing import existing_folder, list_images
 from ..data.loader import ImageBatches
 from ..data.streaming import decoded
+from ..data.video import is_video
 from ..errors import ArgumentError, DataError, RunError, choose
 from ..layout import to_channels_first
 from ..models import Model, load_model
@@ -127,6 +128,19 @@ class Run:
             found = detector.detect(pixels, conf=task.conf, iou=task.iou, max_det=task.max_det)
             yield [number], [(found, size)], {}
 
+    def _frames(self, path: Path, save: str | Path | None, tile: int | None, task: Task) -> Iterator[Any]:
+        """What is found in the frames of a video, or what is wrong with it."""
+        from ..detectors import TrainedDetector
+        from .videos import watched
+
+        detector, folder = TrainedDetector(self.model, tile), None if save is None else Path(save)
+        assert isinstance(task, Detect)
+        settings = {"iou": task.iou, "max_det": task.max_det}
+        try:
+            yield from watched(detector, path, tuple(self.classes), folder, conf=task.conf, **settings)  # type: ignore[arg-type]
+        except DataError as error:
+            yield Problem(path, error.reason(path))
+
     def _samples_for(self, data: str | Path | None, format: str | None) -> tuple[str, tuple[Sample, ...]]:
         if not self.path.is_file():
             self.folder.require(self.folder.best)
@@ -184,16 +198,20 @@ class Run:
         tile: int | None = None,
         **options: Any,
     ) -> Iterator[Any]:
-        """The same one by one, in the files' order, as they are read: a folder may be larger than memory.
+        """The same one by one, in the files' order, as they are read: a folder may be larger than memory. Of a video, which a
+        detector takes, there is one for each frame; videos come first.
 
         `save` is a folder for the pictures with what is found drawn in. With `tile` (pixels) a detector looks at squares of that size
         too, for small objects in large pictures (see `detectors.TrainedDetector`). A detector's `options` are `conf` (the least score), `iou`
         (the overlap from which two boxes of a class are one) and `max_det` (the most objects in an image). Raises ArgumentError
         for an option that the task does not have.
         """
-        paths = expand([files] if isinstance(files, (str, Path)) else list(files))
+        every = expand([files] if isinstance(files, (str, Path)) else list(files))
+        paths = [path for path in every if not is_video(path)]
         classes = self.classes
         task = self.task.with_options({name: value for name, value in options.items() if value is not None})
+        for path in (path for path in every if is_video(path)):
+            yield from self._frames(path, save, tile, task)
         if tile is None:
             batches = self._results(paths, batch_size, workers, task)
         else:

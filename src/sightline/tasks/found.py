@@ -53,12 +53,14 @@ class Located:
 
 @dataclass(frozen=True)
 class Found:
-    """The objects of an image of `size` (height, width), the surest first."""
+    """The objects of an image of `size` (height, width), the surest first; of a video those of one `frame` (from 0), and when."""
 
     path: Path
     classes: tuple[str, ...]
     detections: Detections
     size: tuple[int, int]
+    frame: int | None = None
+    seconds: float | None = None
 
     def row(self, k: int) -> tuple[str, str, str]:
         """What a table shows: how many of each class, the highest score, and the k surest with their boxes."""
@@ -81,11 +83,16 @@ class Found:
             {"category_id": int(n), "class": self.classes[n], "score": float(s), "bbox": _coco_box(b)}
             for n, s, b in each
         ]
-        return {"path": str(self.path), **_size(self.size), "detections": rows}
+        when = {} if self.frame is None else {"frame": self.frame, "seconds": self.seconds}
+        return {"path": str(self.path), **when, **_size(self.size), "detections": rows}
 
     def draw(self, image: Image.Image) -> Image.Image:
         """The image with the boxes."""
         return drawn(image, self.detections, self.classes)
+
+    def drawn_pixels(self, image: Image.Image) -> np.ndarray:
+        """The same as uint8 (height, width, 3)."""
+        return np.asarray(self.draw(image))
 
 
 def drawn(
