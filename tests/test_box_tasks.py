@@ -24,6 +24,7 @@ from sightline.errors import ArgumentError, ShapeError, SightlineError
 from sightline.layers.places import PlaceBoxes
 from sightline.losses import BoxGIoU, DetectionLoss
 from sightline.metrics import BinnedAP50, detection_quality
+from sightline.runs.networks import find_source
 from sightline.runs.run import Run
 from sightline.structures import Boxes, ImageSpec, Sample
 from sightline.tasks.detect import Detect, padded_boxes
@@ -215,6 +216,15 @@ def test_measuring_nothing_found_and_a_class_that_is_not_there():
     rows = measures.details["classes"]
     assert [row["AP50"] for row in rows] == [0, None]
     json.dumps(measures.as_dict(), allow_nan=False)
+
+
+def test_the_memory_of_a_detector_is_planned():
+    with torch.device("meta"):
+        model = Detect().network(find_source("yolo_n"), ImageSpec(64, 64, 3), ["a", "b", "c"])
+    model.compile("adam", Detect().goals(model, 3, False, 0.0).loss)
+    plan = sl.measure.memory(model, 8, device="cpu")
+    assert plan.peak > plan.library + 4 * plan.parameters
+    assert plan.activations > sl.measure.memory(model, 4, device="cpu").activations
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -62,6 +62,10 @@ class Loss(Configurable, abc.ABC):
         """Which of `call`'s values count, where not all do."""
         return None
 
+    def blank_targets(self, batch_size: int, shape: Sequence[int]) -> torch.Tensor:
+        """Targets of the kind that it takes, of no certain values, for predictions of this shape: a tensor's without batch."""
+        return torch.empty((batch_size, *shape))
+
     def of_logits(self) -> Loss | None:
         """The same loss for what goes into the activation `takes` instead of what comes out; None where there is none."""
         return None
@@ -118,6 +122,9 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         self._refuse(unknown)
         super().__init__(name, reduction)
         self.from_logits, self.ignore_class = from_logits, ignore_class
+
+    def blank_targets(self, batch_size: int, shape: Sequence[int]) -> torch.Tensor:
+        return torch.empty((batch_size, *shape[1:]), dtype=torch.int64)
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return functions.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class)

@@ -21,7 +21,7 @@ ALPHA, BETA = 1.0, 6.0  # of score and overlap in the alignment (TOOD, section 4
 FOCUS = 2.0  # of places that are far off (TOOD, equation 7)
 POSITIVES = 4.0  # about the sum of an object's target scores: makes an object's class weigh as its box
 BOX_WEIGHT = 2.5
-NONE = -1.0  # the class of a row that fills up
+USUAL = 20  # objects in the fullest image of a batch, where memory is planned
 
 
 class Assigned(NamedTuple):
@@ -68,6 +68,9 @@ class DetectionLoss(Loss):
         self, y_true: torch.Tensor, sample_weight: Any, values: torch.Tensor, y_pred: torch.Tensor
     ) -> torch.Tensor | None:
         return _objects(y_true).to(values.dtype)
+
+    def blank_targets(self, batch_size: int, shape: Sequence[int]) -> torch.Tensor:
+        return torch.empty((batch_size, USUAL, 5))
 
     def call(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         middles = self._middles.to(y_pred.device)

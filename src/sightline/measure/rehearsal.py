@@ -204,18 +204,12 @@ def _inputs(network: Network, batch_size: int) -> tuple[torch.Tensor, ...]:
 
 def _batch(network: Network, step: Step, batch_size: int) -> Batch:
     """A batch for a network, with targets of the kind that each output's loss takes."""
-    targets: list[torch.Tensor | None] = []
-    for value, part in zip(network.outputs, step._outputs, strict=True):
-        if part.goal.loss is None:
-            targets.append(None)
-            continue
-        _, *sizes = value.inner_shape if len(value.inner_shape) > 1 else (0, *value.inner_shape)
-        sparse = isinstance(part.goal.loss, losses.SparseCategoricalCrossentropy)
-        if sparse:
-            targets.append(torch.empty((batch_size, *(sizes if len(value.inner_shape) > 1 else ())), dtype=torch.int64))
-        else:
-            targets.append(torch.empty((batch_size, *value.inner_shape)))
-    return Batch(_inputs(network, batch_size), tuple(targets), None, batch_size)
+    goals = [part.goal.loss for part in step._outputs]
+    targets = tuple(
+        None if loss is None else loss.blank_targets(batch_size, value.inner_shape)
+        for value, loss in zip(network.outputs, goals, strict=True)
+    )
+    return Batch(_inputs(network, batch_size), targets, None, batch_size)
 
 
 def _hold_model(watch: LiveStorages, network: Network) -> None:
