@@ -53,6 +53,9 @@ BatchSize = Annotated[int | None, typer.Option(help="Images in one step [32].")]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels a side [the model's].")]
 ColorMode = Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")]
 Resize = Annotated[str | None, typer.Option(help="squash, crop (the middle) or letterbox [squash].")]
+Classes = Annotated[
+    list[str] | None, typer.Option("--classes", help="Only boxes of this class; repeat for more [all].")
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(help="A kind of error to go on with, as `sightline check` names it; repeat for more."),
@@ -132,6 +135,7 @@ def train(
     augment: Augment = None,
     format: Format = None,
     group_pattern: GroupPattern = None,
+    classes: Classes = None,
     allow: Allow = None,
     cache: Cache = None,
     lr: Annotated[
@@ -183,7 +187,7 @@ def train(
     _until_interrupted(
         run_train,
         data, resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
-        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, allow=allow,
+        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes or None, allow=allow,
         cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
@@ -204,6 +208,7 @@ def lr(
     augment: Augment = None,
     format: Format = None,
     group_pattern: GroupPattern = None,
+    classes: Classes = None,
     allow: Allow = None,
     cache: Cache = None,
     precision: Precision = None,
@@ -239,7 +244,7 @@ def lr(
     found = find_learning_rate(
         data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
-        format=format, group_pattern=group_pattern, allow=allow, cache=cache, precision=precision, device=device,
+        format=format, group_pattern=group_pattern, classes=classes or None, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
         weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
     )  # fmt: skip
@@ -261,7 +266,7 @@ def check(
     data: Annotated[Path, typer.Argument(help="A folder of labelled images, or a CSV, COCO or data.yaml file.")],
     task: Annotated[str | None, typer.Option(help="classify, localize, detect or segment [the format's].")] = None,
     format: Format = None,
-    classes: Annotated[list[str] | None, typer.Option(help="Only boxes of this class; repeat for more [all].")] = None,
+    classes: Classes = None,
     group_pattern: GroupPattern = None,
     preview: Annotated[
         Path | None, typer.Option(help="Draw samples, as they are and augmented, into this PNG file.")

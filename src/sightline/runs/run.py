@@ -29,6 +29,7 @@ from ..tasks.detect import Detect
 from ..training import loop
 from ..training.batches import Batch
 from .folder import RunFolder, read_json, read_recorded, recorded_split
+from .settings import read_config
 
 
 class Run:
@@ -63,6 +64,11 @@ class Run:
     @property
     def classes(self) -> list[str]:
         return list(self.model.metadata["classes"])
+
+    @property
+    def _chosen_classes(self) -> list[str]:
+        """The classes whose boxes the run was asked to find, where it was not all of its data's."""
+        return read_config(self.folder.config).get("classes", []) if self.folder.config.is_file() else []
 
     @property
     def image(self) -> ImageSpec:
@@ -147,7 +153,7 @@ class Run:
         recorded = read_recorded(self.folder.data) if self.folder.data.is_file() else None
         if data is None and recorded is None:
             raise DataError(f"{self.path} does not say what it was trained on", fix="Name a folder to evaluate on")
-        dataset = None if data is None else self.task.read(data, format)
+        dataset = None if data is None else self.task.read(data, format, classes=self._chosen_classes)
         own = recorded and (data is None or str(Path(data).resolve()) in (recorded["root"], recorded.get("data")))
         if recorded and own and (dataset is None or not {"test", "validation"} & set(dataset.given)):
             root = existing_folder(recorded["root"])

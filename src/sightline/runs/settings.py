@@ -51,6 +51,7 @@ class Settings:
     augment: str | dict[str, Any] = "none"
     format: str | None = None
     group_pattern: str | None = None
+    classes: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     cache: bool = True
     lr: float = 0.001
@@ -152,6 +153,13 @@ class Settings:
             "allow", allow, lambda v: isinstance(v, (list, tuple)), "kinds of findings, such as [copies-across-splits]"
         )
         object.__setattr__(self, "allow", tuple(choose("kind of finding", kind, KINDS) for kind in allow))
+        classes = (self.classes,) if isinstance(self.classes, str) else self.classes
+        _check(
+            "classes", classes, lambda v: isinstance(v, (list, tuple)) and all(isinstance(n, str) for n in v), "names"
+        )
+        object.__setattr__(self, "classes", tuple(classes))
+        if self.classes and TASKS[self.task].takes_labels:
+            raise ArgumentError("--classes chooses boxes", received=f"--task {self.task}", fix="Leave it out")
         if isinstance(self.augment, (list, tuple)):  # the command line's words
             object.__setattr__(self, "augment", from_words(self.augment))
         expected = "a preset's name, or a dictionary of a preset and what differs from it"
@@ -185,7 +193,7 @@ class Settings:
         return FIT if isinstance(self.fit_memory, dict) else self.fit_memory
 
     def as_yaml(self) -> str:
-        plain = asdict(self) | {"name": self.run_name, "allow": list(self.allow)}
+        plain = asdict(self) | {"name": self.run_name, "allow": list(self.allow), "classes": list(self.classes)}
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
     def command(self) -> str:

@@ -95,9 +95,15 @@ class Task(abc.ABC):
         refuse_unknown(f"predict for {self.name}", {k: v for k, v in options.items() if k not in known}, known)
         return type(self)(**options)
 
-    def read(self, data: str | Path, format: str | None = None, group_pattern: str | None = None) -> Dataset:
-        """The labelled images of a folder, in any format that has this task's labels."""
-        return read(data, self.name, format, group_pattern=group_pattern)
+    def read(
+        self,
+        data: str | Path,
+        format: str | None = None,
+        group_pattern: str | None = None,
+        classes: Sequence[str] = (),
+    ) -> Dataset:
+        """The labelled images of a folder, in any format that has this task's labels; boxes of these `classes` alone, where any are named."""
+        return read(data, self.name, format, classes=list(classes) or None, group_pattern=group_pattern)
 
     @abc.abstractmethod
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
