@@ -179,12 +179,17 @@ def test_names_of_inputs_and_models(kind: str) -> None:
     assert names(sl) == names(keras)
 
 
+OF_BOXES = ("BoxGIoU", "DetectionLoss", "BinnedAP50", "BoxHits", "BoxIoU")  # of which Keras has none
+
+
 @pytest.mark.parametrize("module", ["optimizers", "losses", "metrics"])
 def test_short_names(module: str) -> None:
     """Every name that `compile` takes means the same class in Keras."""
     ours = getattr(getattr(sl, module), module.upper())
     for name, kind in ours.items():
         if name in ("accuracy", "acc"):  # resolved by shape, see test_accuracy_of_classes
+            continue
+        if kind.__name__ in OF_BOXES:
             continue
         try:
             theirs = getattr(keras, module).get(name)
