@@ -53,7 +53,9 @@ def every_new_layer(x):
     x = layers.RandomFlip("horizontal", seed=1)(layers.RandomTranslation(0.1, 0.2, fill_mode="nearest")(x))
     x = layers.RandomZoom(0.1)(layers.RandomRotation((-0.1, 0.2))(x))
     x = layers.RandomBrightness(0.2)(layers.RandomContrast(0.3)(layers.RandomCrop(6, 6)(x)))
-    row = layers.Dropout(0.5, noise_shape=(None, 4))(layers.GlobalMaxPooling2D()(layers.DepthMaxPooling2D(1)(x)))
+    places = layers.Concatenate()([layers.PlaceBoxes(8)(x), layers.PlaceValues()(x)])
+    x = layers.Concatenate()([x, layers.Reshape((6, 6, 8))(places)])
+    row = layers.Dropout(0.5, noise_shape=(None, 12))(layers.GlobalMaxPooling2D()(layers.DepthMaxPooling2D(1)(x)))
     return layers.Concatenate()([x, layers.UpSampling2D((6, 6))(layers.Reshape((1, 1, -1))(row))])
 
 

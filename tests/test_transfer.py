@@ -13,6 +13,7 @@ from sightline.errors import ArgumentError, SightlineError
 from sightline.rewrite import split_at, with_dropout
 from sightline.runs.networks import build_network, find_source
 from sightline.structures import ImageSpec
+from sightline.tasks.classify import Classify
 
 SIDE = 32
 
@@ -112,7 +113,7 @@ def test_a_run_of_fewer_epochs_goes_on_to_the_same_bits(photos, weights, how):
 
 
 def test_the_preprocessing_of_a_network_with_a_name_is_inside(photos):
-    network = build_network(find_source("resnet18"), ImageSpec(SIDE, SIDE, 3), ["a", "b"]).eval()
+    network = build_network(Classify(), find_source("resnet18"), ImageSpec(SIDE, SIDE, 3), ["a", "b"]).eval()
     bare = sl.create("resnet18", (SIDE, SIDE, 3), 2).eval()
     bare.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if "rescaling" not in name})
     pixels = torch.randint(0, 256, (2, 3, SIDE, SIDE)).float()

@@ -135,3 +135,7 @@ def check_layer(kind: str, shapes: list[tuple[int, ...]], seed: int = 0, batch: 
     rng = np.random.default_rng(seed)
     ours, theirs = twins(kind, shapes, rng, **arguments)
     assert_same_call(ours, theirs, [normal(rng, batch, *shape) for shape in shapes], rng)
+
+
+# Losses and metrics of boxes, of which Keras has none; tests/test_box_tasks.py has theirs
+OF_BOXES = ("BoxGIoU", "DetectionLoss", "BinnedAP50", "BoxHits", "BoxIoU")

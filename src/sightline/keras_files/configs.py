@@ -18,7 +18,7 @@ from .checks import mapping, quoted, sequence, shortened, text
 
 FUNCTIONAL = ("Functional", "Model")
 NETWORKS = (*FUNCTIONAL, "Sequential")
-NOT_KERAS = ("LocalResponseNormalization", "DepthMaxPooling2D")
+NOT_KERAS = ("LocalResponseNormalization", "DepthMaxPooling2D", "PlaceBoxes", "PlaceValues")
 LAYERS: dict[str, type[Layer]] = {
     name: kind for name, kind in FILE_LAYERS.items() if issubclass(kind, Layer) and name not in NOT_KERAS
 }
