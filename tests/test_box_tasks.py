@@ -337,10 +337,11 @@ def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
 @pytest.mark.slow
 def test_a_detector_learns_a_few_scenes_by_heart(tmp_path):
     data = write_scenes(tmp_path / "few", "detect", {"train": 8, "validation": 8, "test": 0})
-    settings = {"model": "yolo_n", "image_size": 96, "batch_size": 4, "epochs": 60, "lr": 0.003, "augment": "none"}
+    settings = {"model": "yolo_n", "image_size": 96, "batch_size": 4, "epochs": 140, "lr": 0.003, "augment": "none"}
     run = sl.train(data, task="detect", runs=str(tmp_path), name="heart", **settings)
     samples = read(data, "detect").splits["train"]
-    found, _ = run.predict([sample.path for sample in samples], conf=0.01)
+    last = Run(run.path / "weights" / "last.sightline")  # the best epoch is that of other scenes
+    found, _ = last.predict([sample.path for sample in samples], conf=0.01)
     quality = detection_quality([s.boxes for s in samples], [each.detections for each in found], classes=10)
     assert quality.coco()["AP50"] > 0.95
 
