@@ -90,8 +90,6 @@ def detection_head(maps: Sequence[Value], strides: Sequence[int], classes: int, 
         where = Conv2D(4, 1, bias_initializer=Constant(math.log(2.0)), name=f"{name}_box")(where)
         logits.append(PlaceValues(name=f"{name}_logits")(said))
         boxes.append(PlaceBoxes(stride, name=f"{name}_boxes")(where))
-    if len(maps) == 1:
-        return Concatenate(axis=-1, name="predictions")([boxes[0], logits[0]])
     return Concatenate(axis=-1, name="predictions")(
         [Concatenate(axis=1, name="boxes")(boxes), Concatenate(axis=1, name="logits")(logits)]
     )

@@ -38,6 +38,11 @@ def decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
         return fit(image, spec)
 
 
+def decode_whole(path: str | Path, channels: int = 3) -> np.ndarray:
+    """As `decode`, in the image's own size."""
+    return decode(path, ImageSpec(*image_size(path), channels))
+
+
 def decode_or_problem(path: Path, spec: ImageSpec) -> np.ndarray | Problem:
     """As `decode`, with the problem as a value where many files are read and one may fail."""
     try:

@@ -35,7 +35,7 @@ class Images:
         self.samples, self.spec, self.cache, self.first = tuple(samples), spec, cache, first
         self.augmentation, self._seed = augmentation or Augmentation(), seed
         self._still = self.augmentation.changes_nothing
-        self._calm_from = calm_from
+        self._calm_from, self._calm = calm_from, self.augmentation.unmixed()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -49,8 +49,7 @@ class Images:
         if self._still:
             return self.load(index)
         calm = self._calm_from is not None and epoch >= self._calm_from
-        recipe = self.augmentation.unmixed() if calm else self.augmentation
-        return augmented(self.load, index, len(self), recipe, self._seed, epoch)
+        return augmented(self.load, index, len(self), self._calm if calm else self.augmentation, self._seed, epoch)
 
     def load(self, index: int) -> Example:
         """Sample `index` as it is, decoded and resized. Raises DataError where its file has become unreadable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from .. import layers
@@ -86,8 +87,6 @@ def _is_placewise(layer: Any, out: Shape) -> bool:
 
 
 def _dtype(layer: nn.Module) -> Any:
-    import torch
-
     return next((p.dtype for p in layer.parameters()), torch.float32)
 
 

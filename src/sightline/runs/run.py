@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..allocator import freed_memory_kept
 from ..console import progress_bar
-from ..data.decode import decode, image_size
+from ..data.decode import decode_whole, image_size
 from ..data.images import Images
 from ..data.listing import existing_folder, list_images
 from ..data.loader import ImageBatches
@@ -126,13 +126,12 @@ class Run:
         assert isinstance(task, Detect)
         for number, path in enumerate(paths):
             try:
-                size = image_size(path)
-                pixels = decode(path, ImageSpec(*size, self.image.channels))
+                pixels = decode_whole(path, self.image.channels)
             except DataError as error:
                 yield [], [], {number: Problem(path, error.reason(path))}
                 continue
             found = detector.detect(pixels, conf=task.conf, iou=task.iou, max_det=task.max_det)
-            yield [number], [(found, size)], {}
+            yield [number], [(found, pixels.shape[:2])], {}
 
     def _frames(self, path: Path, save: str | Path | None, tile: int | None, task: Task) -> Iterator[Any]:
         """What is found in the frames of a video, or what is wrong with it."""
@@ -271,8 +270,7 @@ def save_picture(said: Any, folder: Path) -> Path:
     while path.exists():
         number += 1
         path = folder / f"{said.path.stem}-{number}.png"
-    pixels = decode(said.path, ImageSpec(*image_size(said.path), 3))
-    said.draw(Image.fromarray(pixels)).save(path)
+    said.draw(Image.fromarray(decode_whole(said.path))).save(path)
     return path
 
 

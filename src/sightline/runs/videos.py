@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from ..data.video import opened_video, written_video
@@ -40,5 +41,5 @@ def watched(
             size = pixels.shape[0], pixels.shape[1]
             found = Found(path, classes, detections, size, number, number / video.rate)
             if writer is not None:
-                writer.write(found.drawn_pixels(Image.fromarray(pixels)))
+                writer.write(np.asarray(found.draw(Image.fromarray(pixels))))
             yield found

@@ -90,21 +90,13 @@ class Found:
         """The image with the boxes."""
         return drawn(image, self.detections, self.classes)
 
-    def drawn_pixels(self, image: Image.Image) -> np.ndarray:
-        """The same as uint8 (height, width, 3)."""
-        return np.asarray(self.draw(image))
 
-
-def drawn(
-    image: Image.Image, found: Detections, classes: Sequence[str], truth: np.ndarray | None = None
-) -> Image.Image:
-    """A copy of an RGB image with boxes, their classes and scores; boxes of `truth` (n, 4) in thin white."""
+def drawn(image: Image.Image, found: Detections, classes: Sequence[str]) -> Image.Image:
+    """A copy of an RGB image with boxes, their classes and scores."""
     picture = image.convert("RGB")
     pen = ImageDraw.Draw(picture)
     width = max(1, round(min(picture.size) / 200))
     font = ImageFont.load_default(size=max(9, round(min(picture.size) / 28)))
-    for box in () if truth is None else truth.tolist():
-        pen.rectangle(_upright(box), outline="#ffffff", width=max(1, width // 2))
     for box, score, label in reversed(list(zip(found.xyxy.tolist(), found.scores, found.labels, strict=True))):
         color = COLORS[label % len(COLORS)]
         pen.rectangle(_upright(box), outline=color, width=width)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data.decode import decode, image_size
+from ..data.decode import decode_whole
 from ..files import atomic_write
 from ..metrics import DetectionQuality
-from ..structures import Boxes, Detections, ImageSpec, Sample
+from ..structures import Boxes, Detections, Sample
 from .found import COLORS
 
 MOST = 12  # of each kind
@@ -27,8 +27,9 @@ def mistakes_of(
     found: Sequence[Detections],
     samples: Sequence[Sample],
     classes: Sequence[str],
-) -> dict[str, list[dict[str, Any]]]:
-    """The surest false detections, and missed objects, the largest first: file, class, box and (of the false) score; JSON-able."""
+) -> dict[str, Any]:
+    """The surest false detections, and missed objects, the largest first: file, class, box and (of the false) score; and how many
+    were missed. JSON-able."""
     made = quality.mistakes(k=MOST)
 
     def row(image: int, label: int, box: np.ndarray, **more: Any) -> dict[str, Any]:
@@ -43,10 +44,10 @@ def mistakes_of(
     false = [row(i, found[i].labels[n], found[i].xyxy[n], score=score) for i, n, score in made.false]
     missed = [row(i, truths[i].labels[n], truths[i].xyxy[n]) for i, n in made.missed]
     missed.sort(key=lambda each: -(each["box"][2] - each["box"][0]) * (each["box"][3] - each["box"][1]))
-    return {"false": false, "missed": missed[:MOST], "all missed": [{"count": len(made.missed)}]}
+    return {"false": false, "missed": missed[:MOST], "all missed": len(made.missed)}
 
 
-def draw_mistakes(mistakes: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> bool:
+def draw_mistakes(mistakes: Mapping[str, Any], path: Path) -> bool:
     """Draw cut-outs of the images around each mistake into a PNG file; False, and no file, where there are none."""
     groups = [
         ("Wrong, and surest of it", [(each, f"{each['class']} {each['score']:.2f}") for each in mistakes["false"]]),
@@ -74,7 +75,7 @@ def draw_mistakes(mistakes: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
 
 def cut_out(path: Path, box: Sequence[float], color: str) -> Image.Image:
     """A square of the image around a box, which is drawn in."""
-    image = Image.fromarray(decode(path, ImageSpec(*image_size(path), 3)))
+    image = Image.fromarray(decode_whole(path))
     left, top, right, bottom = box
     reach = max(right - left, bottom - top) * (0.5 + AROUND)
     reach = max(reach, LEAST)
