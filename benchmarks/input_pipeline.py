@@ -155,7 +155,9 @@ def measure(name: str, folder: str) -> dict[str, Any]:
 
 
 def main(folder: str, rounds: int) -> None:
-    print(f"{_processor()}, {WORKERS} cores, Python {platform.python_version()}, n = {rounds} rounds")
+    from sightline.runs.folder import processor  # here, for each contender imports its own libraries alone
+
+    print(f"{processor()}, {WORKERS} cores, Python {platform.python_version()}, n = {rounds} rounds")
     print(
         ", ".join(
             f"{name} {version(name)}" for name in ("torch", "torchvision", "pillow", "numpy", "keras", "tensorflow-cpu")
@@ -184,14 +186,6 @@ def main(folder: str, rounds: int) -> None:
         print(
             f"training, epoch {number + 1}: {whole:.1f} s, of which waiting for input {waited:.1f} s ({waited / whole:.1%})"
         )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 if __name__ == "__main__":

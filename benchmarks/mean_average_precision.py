@@ -26,6 +26,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sightline.metrics import detection_quality
+from sightline.runs.folder import processor
 from sightline.structures import Boxes, Detections
 
 CLASSES, FOUND = 80, 100
@@ -90,7 +91,7 @@ def for_pycocotools(truths: list[Boxes], found: list[Detections]) -> tuple[COCO,
 
 
 def main(rounds: int, images: int) -> None:
-    print(f"{_processor()}, one thread, Python {platform.python_version()}, n = {rounds} rounds")
+    print(f"{processor()}, one thread, Python {platform.python_version()}, n = {rounds} rounds")
     print(", ".join(f"{name} {version(name)}" for name in ("numpy", "pycocotools")))
     truths, found = made(images)
     objects, seen = sum(map(len, truths)), sum(map(len, found))
@@ -120,14 +121,6 @@ def main(rounds: int, images: int) -> None:
     print(f"largest difference of the twelve numbers: {np.abs(np.array(list(said.values())) - judge.stats).max():.1e}")
     print(f"AP {said['AP']:.3f}, AP50 {said['AP50']:.3f}, 95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
     print(f"{'interval, 200 samples':28}{statistics.median(resampled):9.2f} s")
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 if __name__ == "__main__":

@@ -18,31 +18,6 @@ from ..tasks import TASKS, Measures, Task
 
 
 @dataclass(frozen=True)
-class Words:
-    """What the page says of a task: what the network does with so many classes, the heading of the picture, and what it shows."""
-
-    does: str
-    question: str
-    picture: str
-
-
-WORDS = {
-    "classify": Words(
-        "tells {} classes apart", "Which classes does it mix up?",
-        "Confusion matrix: true classes by row, predicted classes by column",
-    ),
-    "localize": Words(
-        "finds the one object of a picture, of {} classes", "How well do the boxes fit?",
-        "Images by the overlap of the found box with the true one",
-    ),
-    "detect": Words(
-        "finds every object of a picture, of {} classes", "What does it find, and how often is it wrong?",
-        "Precision by recall of each class",
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Page:
     """What the template shows."""
 
@@ -67,10 +42,6 @@ class Page:
         return values.index(min(values) if self.task.best.endswith("loss") else max(values)) + 1
 
     @property
-    def words(self) -> Words:
-        return WORDS[self.task.name]
-
-    @property
     def columns(self) -> list[str]:
         """What is known of each class."""
         return list(self.measures.details["classes"][0])
@@ -87,7 +58,7 @@ class Page:
     @property
     def majority(self) -> float | None:
         """What always saying the most frequent class of the measured split would score; None where that is no answer."""
-        if self.task.name != "classify":
+        if not self.task.takes_labels:
             return None
         counts = [row["images"] for row in self.measures.details["classes"]]
         return max(counts) / sum(counts)

@@ -162,13 +162,14 @@ def environment(device: str) -> dict[str, Any]:
 
     versions = {"sightline": __version__, "python": platform.python_version(), "torch": torch.__version__}
     versions |= {"torchvision": torchvision.__version__, "numpy": numpy.__version__, "pillow": PIL.__version__}
-    hardware = {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "device": device}
+    hardware = {"platform": platform.platform(), "processor": processor(), "cores": os.cpu_count(), "device": device}
     if torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()
     return {"versions": versions, "hardware": hardware, "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system says it."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

@@ -114,7 +114,7 @@ class Run:
                 yield numbers, [], problems
                 continue
             said = ask(Batch((to_channels_first(torch.from_numpy(pixels)),), None, None, len(numbers)))
-            yield numbers, task.results(said, [image_size(paths[number]) for number in numbers], spec), problems
+            yield numbers, task.results(said, (image_size(paths[number]) for number in numbers), spec), problems
 
     def _tiled_results(
         self, paths: Sequence[Path], tile: int, task: Task
@@ -296,7 +296,7 @@ def measure(
     with freed_memory_kept():
         for batch in ImageBatches(images, batch_size, workers).epoch(0):
             samples = images.samples[len(results) : len(results) + batch.size]
-            sizes = [sample.size or image_size(sample.path) for sample in samples]
+            sizes = (sample.size or image_size(sample.path) for sample in samples)
             results += task.results(ask(batch), sizes, images.spec)
     return task.measure(split, results, images.samples, classes)
 

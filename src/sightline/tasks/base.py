@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,9 @@ class Task(abc.ABC):
 
     name: str
     best: str  # the logged name that chooses the best epoch
+    does: str  # what a network of so many ({}) classes does, in a report
+    question: str  # the report's heading over the picture of `draw`
+    picture: str  # what that picture shows
     takes_labels = False  # whether images are told apart by one class each
     defaults: dict[str, Any] = {}  # noqa: RUF012  # settings that differ from a run's, unless a person says otherwise
 
@@ -118,8 +121,8 @@ class Task(abc.ABC):
         """What it learns by, and what is watched meanwhile."""
 
     @abc.abstractmethod
-    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
-        """What the answers for a batch say of its images, whose original sizes (height, width) are given."""
+    def results(self, answers: Sequence[torch.Tensor], sizes: Iterable[Size], spec: ImageSpec) -> list[Any]:
+        """What the answers for a batch say of its images; `sizes` reads their original ones (height, width), where a task asks."""
 
     @abc.abstractmethod
     def measure(

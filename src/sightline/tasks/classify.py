@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ class Classify(Task):
     """Targets are class numbers, or shares of the classes; the head is a softmax over the classes."""
 
     name = "classify"
+    does = "tells {} classes apart"
+    question = "Which classes does it mix up?"
+    picture = "Confusion matrix: true classes by row, predicted classes by column"
     best = "val_accuracy"
     takes_labels = True
 
@@ -64,7 +67,7 @@ class Classify(Task):
         )
         return Goals(loss, [accuracy(name="accuracy")] + ([top(k, name=f"top_{k}_accuracy")] if k else []))
 
-    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+    def results(self, answers: Sequence[torch.Tensor], sizes: Iterable[Size], spec: ImageSpec) -> list[Any]:
         """The probabilities of the classes."""
         return list(answers[0].numpy())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ class Detect(Task):
     """
 
     name = "detect"
+    does = "finds every object of a picture, of {} classes"
+    question = "What does it find, and how often is it wrong?"
+    picture = "Precision by recall of each class"
     best = "val_ap50"
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 
@@ -72,7 +75,7 @@ class Detect(Task):
     def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
         return Goals(DetectionLoss(model.input_shape[1:3], STRIDES), [BinnedAP50(classes, name="ap50")])
 
-    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+    def results(self, answers: Sequence[torch.Tensor], sizes: Iterable[Size], spec: ImageSpec) -> list[Any]:
         """(detections in pixels of the original image, its size)."""
         return [(self._found(said, size, spec), size) for said, size in zip(answers[0], sizes, strict=True)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class Localize(Task):
     the network's input. `box_loss` is "mse" (as Redmon et al. 2016 have it), "huber" or "giou"."""
 
     name = "localize"
+    does = "finds the one object of a picture, of {} classes"
+    question = "How well do the boxes fit?"
+    picture = "Images by the overlap of the found box with the true one"
     best = "val_box_iou"
     defaults = {"model": "yolo_n", "image_size": 128, "augment": "light"}  # noqa: RUF012
 
@@ -66,7 +69,7 @@ class Localize(Task):
         metrics = {"class": [SparseCategoricalAccuracy(name="accuracy")], "box": [BoxIoU(), BoxHits()]}
         return Goals(loss, metrics, {"class": 1.0, "box": weight})
 
-    def results(self, answers: Sequence[torch.Tensor], sizes: Sequence[Size], spec: ImageSpec) -> list[Any]:
+    def results(self, answers: Sequence[torch.Tensor], sizes: Iterable[Size], spec: ImageSpec) -> list[Any]:
         """(probabilities, box xyxy in pixels of the original image, its size)."""
         said, boxes = answers
         frame = ops.cxcyhw_to_xyxy(boxes.double()) * torch.tensor([spec.width, spec.height] * 2)
