@@ -3,7 +3,6 @@
 `make test-gpu` runs this; elsewhere no test sees a GPU.
 """
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ import torch
 from torch import distributed
 
 import sightline as sl
+from processes import EndsAt, free_port
 from sightline import layers
-from sightline.callbacks import BackupAndRestore, Callback
+from sightline.callbacks import BackupAndRestore
 from sightline.data.digits import write_digits
 from sightline.runs.run import Run
 from sightline.training import step as step_file
@@ -114,15 +114,6 @@ def test_precision_is_measured(monkeypatch):
     assert {trial.precision for trial in model.numerics_choice.trials} == {"float32", "bfloat16"}
 
 
-class EndsAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == self.step:
-            raise InterruptedError
-
-
 def test_resumed_to_the_bit(tmp_path):
     """Dropout draws on the GPU: its generator goes on where it stood."""
 
@@ -209,12 +200,6 @@ def test_memory_that_really_runs_out(tmp_path):
 
 
 # --- several processes ------------------------------------------------------------------------------------------------
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 def test_what_processes_tell_each_other_goes_through_nccl(monkeypatch):

@@ -187,7 +187,7 @@ def train(
     _until_interrupted(
         run_train,
         data, resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
-        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes or None, allow=allow,
+        color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow,
         cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
@@ -244,7 +244,7 @@ def lr(
     found = find_learning_rate(
         data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
-        format=format, group_pattern=group_pattern, classes=classes or None, allow=allow, cache=cache, precision=precision, device=device,
+        format=format, group_pattern=group_pattern, classes=classes, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
         weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import sightline as sl
+from processes import EndsAt
 from sightline import layers
 from sightline.callbacks import BackupAndRestore, Callback, EarlyStopping, TimeBudget
 from sightline.training.ranks import current, joined
@@ -181,17 +182,6 @@ def numbers():
         "history": {name: [value] for name, value in evaluated.items()},
         "weights": [torch.tensor(sweep.losses[:20])],
     }
-
-
-class EndsAt(Callback):
-    """Ends each process after a step, as a loss of power would."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == self.step:
-            raise InterruptedError
 
 
 class DiesAt(Callback):

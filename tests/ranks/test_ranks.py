@@ -1,7 +1,6 @@
 """Two and three processes train as one does: the same weights, whatever the network, the batches and what goes wrong."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from processes import free_port
 from sightline.layers.normalization import NormalizedTogether
 
 AT_WORK = Path(__file__).with_name("at_work.py")
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 def run(scenario, folder, count, expected=0, timeout=240, **environment):
     """Run a scenario in so many processes; what each saved, or said where the exit code is another one."""
     base = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     base |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | environment
+    base["PYTHONPATH"] = os.pathsep.join([str(AT_WORK.parents[1]), *filter(None, [base.get("PYTHONPATH")])])
     processes = []
     for number in range(count):
         own = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}

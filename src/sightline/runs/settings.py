@@ -90,6 +90,7 @@ class Settings:
         if self.format is not None:
             choose("format", self.format, FORMATS)
         self._check_data_settings()
+        self._check_task_settings()
         if self.color_mode is not None:
             choose("color mode", self.color_mode, COLOR_MODES)
         for name in ("epochs", "batch_size", "image_size", "workers", "patience"):
@@ -125,7 +126,15 @@ class Settings:
                 received=", ".join(map(str, self.fit_memory)), fix=f"Give one of {', '.join(FIT_MEMORY)}",
             )  # fmt: skip
 
-    def _check_transfer(self) -> None:
+    def _check_task_settings(self) -> None:
+        """What one task alone, or not every one, can use."""
+        classes = (self.classes,) if isinstance(self.classes, str) else self.classes
+        _check(
+            "classes", classes, lambda v: isinstance(v, (list, tuple)) and all(isinstance(n, str) for n in v), "names"
+        )
+        object.__setattr__(self, "classes", tuple(classes))
+        if self.classes and TASKS[self.task].takes_labels:
+            raise ArgumentError("--classes chooses boxes", received=f"--task {self.task}", fix="Leave it out")
         choose("loss of boxes", self.box_loss, BOX_LOSSES)
         if self.box_loss != "mse" and self.task != "localize":
             raise ArgumentError("--box-loss is for localization", received=f"--task {self.task}", fix="Leave it out")
@@ -136,6 +145,8 @@ class Settings:
                     received=f"--task {self.task}",
                     fix="Leave it out",
                 )
+
+    def _check_transfer(self) -> None:
         _check("backbone_lr", self.backbone_lr, lambda v: _is_number(v) and 0 < v <= 1, "a factor above 0, at most 1")
         if self.freeze is not None:
             choose("part to freeze", self.freeze, FREEZE)
@@ -153,13 +164,6 @@ class Settings:
             "allow", allow, lambda v: isinstance(v, (list, tuple)), "kinds of findings, such as [copies-across-splits]"
         )
         object.__setattr__(self, "allow", tuple(choose("kind of finding", kind, KINDS) for kind in allow))
-        classes = (self.classes,) if isinstance(self.classes, str) else self.classes
-        _check(
-            "classes", classes, lambda v: isinstance(v, (list, tuple)) and all(isinstance(n, str) for n in v), "names"
-        )
-        object.__setattr__(self, "classes", tuple(classes))
-        if self.classes and TASKS[self.task].takes_labels:
-            raise ArgumentError("--classes chooses boxes", received=f"--task {self.task}", fix="Leave it out")
         if isinstance(self.augment, (list, tuple)):  # the command line's words
             object.__setattr__(self, "augment", from_words(self.augment))
         expected = "a preset's name, or a dictionary of a preset and what differs from it"
