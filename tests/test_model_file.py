@@ -49,7 +49,7 @@ def every_new_layer(x):
     x = layers.Average()([layers.Multiply()([a, b]), layers.Subtract()([a, b]), layers.Maximum()([a, b])])
     x = layers.Cropping2D(((1, 0), (0, 2)))(layers.Minimum()([x, a]))
     x = layers.UpSampling2D(2, interpolation="bilinear")(layers.Permute((2, 1, 3))(x))
-    x = layers.Identity()(layers.Resizing(8, 10, interpolation="bicubic")(x))
+    x = layers.Identity()(layers.Resizing(8, 10, interpolation="bicubic")(layers.ResizeLike("nearest")([x, a])))
     x = layers.RandomFlip("horizontal", seed=1)(layers.RandomTranslation(0.1, 0.2, fill_mode="nearest")(x))
     x = layers.RandomZoom(0.1)(layers.RandomRotation((-0.1, 0.2))(x))
     x = layers.RandomBrightness(0.2)(layers.RandomContrast(0.3)(layers.RandomCrop(6, 6)(x)))

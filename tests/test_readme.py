@@ -84,7 +84,7 @@ def test_the_page_on_data_names_every_format_and_preset():
 
 
 def test_python_of_the_page_on_networks(folder, capsys):
-    assert run_listings("networks") == 3
+    assert run_listings("networks") == 4
     assert "(None, 2, 2, 512) (None, 8, 8, 128)" in capsys.readouterr().out
     for name in sl.list_models():
         assert f"`{name}`" in page("networks")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from . import utils as utils
     from .architectures import create as create
     from .architectures import list_models as list_models
+    from .architectures import segmenter as segmenter
     from .architectures.foreign import wrap as wrap
     from .errors import SightlineError as SightlineError
     from .initializers import Initializer as Initializer
@@ -79,6 +80,7 @@ _NAMES = {
     "list_models": "architectures",
     "load": "models",
     "lr_find": "training.lr_finder",
+    "segmenter": "architectures",
     "train": "runs",
     "wrap": "architectures.foreign",
 }

@@ -12,12 +12,42 @@ from ..errors import ArgumentError, SightlineError, choose
 from ..graph.symbolic import Value
 from ..layers import Input
 from ..models import Model
-from . import alexnet, csp, densenet, googlenet, inception, lenet, mobilenet, notes, resnet, senet, small, vgg, xception
+from . import (
+    alexnet,
+    csp,
+    densenet,
+    googlenet,
+    inception,
+    lenet,
+    mobilenet,
+    notes,
+    resnet,
+    senet,
+    small,
+    unet,
+    vgg,
+    xception,
+)
 from .family import Architecture
 from .weights import load
 
 TIMM = "timm:"
-FAMILIES = (alexnet, csp, densenet, googlenet, inception, lenet, mobilenet, notes, resnet, senet, small, vgg, xception)
+FAMILIES = (
+    alexnet,
+    csp,
+    densenet,
+    googlenet,
+    inception,
+    lenet,
+    mobilenet,
+    notes,
+    resnet,
+    senet,
+    small,
+    unet,
+    vgg,
+    xception,
+)
 ARCHITECTURES: dict[str, Architecture] = {
     name: architecture for family in FAMILIES for name, architecture in family.ARCHITECTURES.items()
 }

@@ -18,11 +18,13 @@ from .checks import mapping, quoted, sequence, shortened, text
 
 FUNCTIONAL = ("Functional", "Model")
 NETWORKS = (*FUNCTIONAL, "Sequential")
-NOT_KERAS = ("LocalResponseNormalization", "DepthMaxPooling2D", "PlaceBoxes", "PlaceValues")
+NOT_KERAS = ("LocalResponseNormalization", "DepthMaxPooling2D", "PlaceBoxes", "PlaceValues", "ResizeLike", "Bilinear")
 LAYERS: dict[str, type[Layer]] = {
     name: kind for name, kind in FILE_LAYERS.items() if issubclass(kind, Layer) and name not in NOT_KERAS
 }
-OBJECTS: dict[str, type[Configurable]] = {kind.__name__: kind for kind in (*initializers.KINDS, *regularizers.KINDS)}
+OBJECTS: dict[str, type[Configurable]] = {
+    kind.__name__: kind for kind in (*initializers.KINDS, *regularizers.KINDS) if kind.__name__ not in NOT_KERAS
+}
 FUNCTIONS: dict[str, Any] = {name: name for name in activations.ACTIVATIONS}
 
 AS_IN_KERAS = "Change the model in Keras and save it again"

@@ -57,7 +57,7 @@ from .pooling import (
     MaxPooling2D,
 )
 from .regularization import Dropout, SpatialDropout2D
-from .resizing import Resizing, UpSampling2D
+from .resizing import ResizeLike, Resizing, UpSampling2D
 from .shaping import Cropping2D, Flatten, Permute, Reshape, ZeroPadding2D
 
 __all__ = [
@@ -109,6 +109,7 @@ __all__ = [
     "ReLU",
     "Rescaling",
     "Reshape",
+    "ResizeLike",
     "Resizing",
     "SeparableConv2D",
     "SeparableConvolution2D",

@@ -1,4 +1,4 @@
-"""Resizing of images and feature maps: `resize` as a pure function, and the layers Resizing and UpSampling2D."""
+"""Resizing of images and feature maps: `resize` as a pure function, and the layers Resizing, UpSampling2D and ResizeLike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Unpack
 import torch
 import torch.nn.functional as F
 
-from ..errors import ArgumentError, choose, whole_number
-from ..layout import Shape, to_channels_first, to_channels_last
+from ..errors import ArgumentError, ShapeError, choose, whole_number
+from ..layout import Shape, person_shape, to_channels_first, to_channels_last
 from .base import Common, Layer, pair
 from .convolution import feature_map_shape
 from .sampling import as_float, like_memory
@@ -216,3 +216,28 @@ class UpSampling2D(Layer):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size = (x.shape[2] * self.size[0], x.shape[3] * self.size[1])
         return like_memory(resize(x, size, self.interpolation), x)
+
+
+class ResizeLike(Layer):
+    """The first of two feature maps at the second's height and width: (H, W, C) and (h, w, D) -> (h, w, C).
+
+    For what joins maps in a network that takes images of any size: strides round sizes, and so an enlarged map may be a
+    place smaller than the one that it meets. Where sizes are equal the map itself is the answer. Interpolations as in
+    `resize`. Not in Keras.
+    """
+
+    def __init__(self, interpolation: str = "bilinear", **common: Unpack[Common]):
+        super().__init__(**common)
+        self.interpolation = choose("interpolation", interpolation, RESIZE_INTERPOLATIONS)
+
+    def build(self, *shapes: Shape) -> None:
+        if len(shapes) != 2 or any(len(shape) != 3 for shape in shapes):
+            raise ShapeError(
+                "ResizeLike takes a list of two feature maps",
+                received=" and ".join(str((None, *person_shape(shape))) for shape in shapes),
+                fix="layers.ResizeLike()([x, like])",
+            )
+
+    def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        x, like = inputs
+        return like_memory(resize(x, (like.shape[2], like.shape[3]), self.interpolation), x)

@@ -15,7 +15,7 @@ from .. import layers
 from ..layers.padding import pads_of
 from ..layers.resizing import centre_window
 from ..layout import Shape, inner_axis
-from .windows import EVERYTHING, FIRST, SAME, Window, behind, resized, shifted, sliding, spread
+from .windows import EVERYTHING, FIRST, NOTHING, SAME, Window, behind, resized, shifted, sliding, spread
 
 Pair = tuple[Window, Window]  # along the height and along the width
 
@@ -105,6 +105,14 @@ def _moved_and_resized(
     return Look(((rows, columns),))
 
 
+def _resizes_like(layer: layers.ResizeLike, shapes: Sequence[Shape], out: Shape) -> Look:
+    rows, columns = (
+        FIRST if old == 1 else resized(old, new, layer.interpolation)
+        for old, new in zip(size_of(shapes[0]), size_of(out), strict=True)
+    )
+    return Look(((rows, columns), (NOTHING, NOTHING)))
+
+
 def _random_crop(layer: layers.RandomCrop, shapes: Sequence[Shape], out: Shape) -> Look:
     return _crops_and_resizes(size_of(shapes[0]), size_of(out), "bilinear", False)
 
@@ -164,6 +172,7 @@ RULES: dict[type[nn.Module], Rule] = {
     layers.Cropping2D: _crops,
     layers.UpSampling2D: _upsamples,
     layers.Resizing: _resizes,
+    layers.ResizeLike: _resizes_like,
     layers.RandomCrop: _random_crop,
     layers.Softmax: _along_axes,
     layers.LayerNormalization: _along_axes,

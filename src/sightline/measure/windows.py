@@ -62,6 +62,7 @@ def shifted(by: int) -> Window:
 SAME = shifted(0)  # place by place
 FIRST = Window(lambda places: np.zeros((len(places), 1), np.int64), Fraction(0))  # an axis of one place, stretched
 EVERYTHING = Window(None, Fraction(0))
+NOTHING = Window(lambda places: np.full((len(places), 1), NOWHERE), Fraction(0))  # of an input whose size alone counts
 
 
 def spread(kernel: int, stride: int, before: int, dilation: int = 1) -> Window:

@@ -1,5 +1,6 @@
 """Graph -> graph: networks made from networks. Each rewrite shares the weights of what it was made from."""
 
+from .dilating import dilate
 from .faster import in_place, pool_before_activation
 from .folding import FOLDABLE, fold_batchnorm
 from .fully_convolutional import to_fully_convolutional
@@ -21,6 +22,7 @@ __all__ = [
     "GLOBAL",
     "ScoreMap",
     "cut_points",
+    "dilate",
     "ends_in_softmax",
     "fold_batchnorm",
     "in_place",

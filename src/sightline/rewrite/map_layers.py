@@ -59,7 +59,7 @@ def on_map(layer: Any, shapes: Sequence[Shape], out: Shape, grid: Grid) -> Found
     if kind is layers.Cropping2D:
         (top, bottom), (left, right) = layer.cropping
         return layer, grid.slid((1, 1), (1, 1), ((-top, -bottom), (-left, -right)), shapes[0][1:], out[1:])  # type: ignore[arg-type]
-    if kind in JOINING or kind in ANYWHERE or (kind in OVER_CHANNELS and _axes(layer) <= {-1, 3}):
+    if kind in JOINING or kind in ANYWHERE or (kind in OVER_CHANNELS and axes_of(layer) <= {-1, 3}):
         return layer, grid
     return "works along the height or the width of the map"
 
@@ -90,7 +90,7 @@ def _dtype(layer: nn.Module) -> Any:
     return next((p.dtype for p in layer.parameters()), torch.float32)
 
 
-def _axes(layer: Any) -> set[int]:
+def axes_of(layer: Any) -> set[int]:
     return {layer.axis} if isinstance(layer.axis, int) else set(layer.axis)
 
 
@@ -100,7 +100,7 @@ def on_head(layer: Any, rank: int) -> nn.Module | None:
     if kind is None or callable(getattr(layer, "activation", None)):
         return None
     if kind in OVER_CHANNELS:
-        if not _axes(layer) <= {-1, rank - 1}:
+        if not axes_of(layer) <= {-1, rank - 1}:
             return None
         return layer if layer.axis == -1 else changed(layer, axis=-1)
     if kind in SLIDING:

@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
 
 from .. import ops
 from ..architectures.csp import SIZES, detection_head
+from ..architectures.stages import stages_of
 from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError
-from ..graph.symbolic import Value
 from ..losses import DetectionLoss
 from ..metrics import BinnedAP50, detection_quality
 from ..models import Model
 from ..plots import draw_precision_recall
-from ..rewrite import cut_points, output_nodes
 from ..structures import Boxes, Detections, ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task
 from .found import Found
@@ -57,7 +55,7 @@ class Detect(Task):
                 received=f"{spec.height}x{spec.width}",
             )
         backbone = source.backbone(spec.shape)
-        maps = stages_of(backbone)
+        maps = stages_of(backbone, STRIDES)
         missing = [str(stride) for stride, value in zip(STRIDES, maps, strict=True) if value is None]
         if missing:
             raise ShapeError(
@@ -117,25 +115,6 @@ class Detect(Task):
 
     def draw_mistakes(self, measures: Measures, path: Path) -> bool:
         return draw_mistakes(measures.details["mistakes"], path)
-
-
-def stages_of(backbone: Model) -> list[Value | None]:
-    """The feature map at each of the strides, None where there is none: by the stages' names, or the last map of that size through which
-    all that follows goes."""
-    _, height, width, _ = backbone.input_shape
-    last = {
-        node.meta["shape"][1:]: node.name for node in [*cut_points(backbone), *output_nodes(backbone)] if is_map(node)
-    }
-    found = []
-    for stride in STRIDES:
-        name = f"stride_{stride}"
-        name = name if name in backbone.values else last.get((height // stride, width // stride), "")
-        found.append(backbone.values.get(name))
-    return found
-
-
-def is_map(node: fx.Node) -> bool:
-    return len(node.meta.get("shape", ())) == 3
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
