@@ -137,5 +137,7 @@ def check_layer(kind: str, shapes: list[tuple[int, ...]], seed: int = 0, batch: 
     assert_same_call(ours, theirs, [normal(rng, batch, *shape) for shape in shapes], rng)
 
 
-# Losses and metrics of boxes, of which Keras has none; tests/test_box_tasks.py has theirs
+# Losses and metrics of boxes and pixels, of which Keras has none; tests/test_box_tasks.py and test_pixel_....py have theirs
 OF_BOXES = ("BoxGIoU", "DetectionLoss", "BinnedAP50", "BoxHits", "BoxIoU")
+OF_PIXELS = ("PixelCrossentropy", "PixelDice", "PixelFocal", "PixelAccuracy", "SumOfLosses")
+OUR_OWN = OF_BOXES + OF_PIXELS

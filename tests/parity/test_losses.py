@@ -10,7 +10,7 @@ import torch
 
 import sightline as sl
 from oracle import (
-    OF_BOXES,
+    OUR_OWN,
     TOLERANCE,
     assert_close,
     jax,
@@ -24,7 +24,7 @@ from sightline.configurable import as_plain, from_plain
 
 REDUCTIONS = ["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None]
 SHAPES = [(7, 5), (2, 3, 4, 5)]  # few, because the oracle compiles for each
-LOSSES = {name: kind for name, kind in sl.losses.LOSSES.items() if kind.__name__ not in OF_BOXES}
+LOSSES = {name: kind for name, kind in sl.losses.LOSSES.items() if kind.__name__ not in OUR_OWN}
 CLASSES = [kind.__name__ for kind in dict.fromkeys(LOSSES.values())]
 # Every kind with each of its arguments at another value than the default
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {

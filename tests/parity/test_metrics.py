@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import sightline as sl
 from oracle import (
-    OF_BOXES,
+    OUR_OWN,
     SEEDS,
     examples,
     keras,
@@ -351,7 +351,7 @@ def test_own_functions_take_weights() -> None:
     assert sl.metrics.get(error).name == "error"
 
 
-METRICS = {name: kind for name, kind in sl.metrics.METRICS.items() if kind.__name__ not in OF_BOXES}
+METRICS = {name: kind for name, kind in sl.metrics.METRICS.items() if kind.__name__ not in OUR_OWN}
 KINDS = {kind.__name__: kind for kind in METRICS.values()}
 NEEDED: dict[str, dict[str, Any]] = {
     **{kind: {"num_classes": 3} for kind in ("MeanIoU", "OneHotMeanIoU")},

@@ -10,7 +10,7 @@ import pytest
 
 import sightline as sl
 from oracle import (
-    OF_BOXES,
+    OUR_OWN,
     keras,
 )
 
@@ -187,7 +187,7 @@ def test_short_names(module: str) -> None:
     for name, kind in ours.items():
         if name in ("accuracy", "acc"):  # resolved by shape, see test_accuracy_of_classes
             continue
-        if kind.__name__ in OF_BOXES:
+        if kind.__name__ in OUR_OWN:
             continue
         try:
             theirs = getattr(keras, module).get(name)

@@ -17,6 +17,7 @@ from ..structures import IGNORE, Dataset, ImageSpec, Sample
 from .augment import Example
 from .cache import in_memory
 from .images import Images, row_bytes
+from .mask_writing import overlay
 from .recipes import Augmentation, recipe
 
 CELL, GAP, CAPTION = 176, 8, 34  # pixels
@@ -101,9 +102,7 @@ def _drawn_example(dataset: Dataset, example: Example) -> Image.Image:
     pixels = example.pixels
     if example.mask is not None:
         colors = np.array([COLORS[i % len(COLORS)] for i in range(IGNORE + 1)], np.uint8)
-        shown = (example.mask != IGNORE) & (example.mask != 0)
-        tinted = (pixels // 2 + colors[example.mask] // 2).astype(np.uint8)
-        pixels = np.where(shown[..., None], tinted, pixels)
+        pixels = overlay(pixels, example.mask, colors, hidden=(0,))
     picture = Image.fromarray(pixels)
     if example.boxes is not None:
         pen, font = ImageDraw.Draw(picture), _font(11)

@@ -139,11 +139,12 @@ def _classes(values: np.ndarray, coding: MaskCoding) -> np.ndarray:
     return numbers.take(at)
 
 
-def write_mask(classes: np.ndarray, path: str | Path, coding: str = "index") -> Path:
+def write_mask(classes: np.ndarray, path: str | Path, coding: str = "index", colors: np.ndarray | None = None) -> Path:
     """Write (height, width) uint8 class numbers, IGNORE among them, as a PNG file; returns its path.
 
-    "index" is gray with the numbers as values, "palette" the same with VOC's colours for a viewer, "color" RGB in these
-    colours, "binary" black for 0 and white for 1. Raises DataError where "binary" cannot say it.
+    "index" is gray with the numbers as values, "palette" the same with colours for a viewer, "color" RGB in these colours,
+    "binary" black for 0 and white for 1. `colors` (n, 3) uint8 are those of the first n classes, the others have VOC's.
+    Raises DataError where "binary" cannot say it.
     """
     choose("coding of masks", coding, CODINGS)
     if classes.ndim != 2 or classes.dtype != np.uint8:
@@ -154,12 +155,22 @@ def write_mask(classes: np.ndarray, path: str | Path, coding: str = "index") -> 
             expected="the classes 0 and 1, and nothing ignored",
             received=f"the value {classes.max()}",
         )
+    palette = _palette(colors)
     if coding == "color":
-        image = Image.fromarray(voc_palette()[classes])
+        image = Image.fromarray(palette[classes])
     else:
         image = Image.fromarray(classes * np.uint8(255) if coding == "binary" else np.ascontiguousarray(classes))
     if coding == "palette":
-        image.putpalette(voc_palette().tobytes())
+        image.putpalette(palette.tobytes())
     with atomic_write(path) as file:
         image.save(file, "PNG")
     return Path(path)
+
+
+def _palette(colors: np.ndarray | None) -> np.ndarray:
+    palette = voc_palette()
+    if colors is not None:
+        if colors.ndim != 2 or colors.shape[1] != 3 or len(colors) > 256 or colors.dtype != np.uint8:
+            raise ShapeError("Colors are uint8 (classes, 3)", received=f"{colors.shape} {colors.dtype}")
+        palette[: len(colors)] = colors
+    return palette

@@ -34,6 +34,8 @@ from .functions import (
     mean_squared_error,
     sparse_categorical_crossentropy,
 )
+from .pixels import PixelCrossentropy, PixelDice, PixelFocal, class_weights
+from .sums import SumOfLosses
 
 __all__ = [
     "LOSSES",
@@ -48,11 +50,16 @@ __all__ = [
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "PixelCrossentropy",
+    "PixelDice",
+    "PixelFocal",
     "SparseCategoricalCrossentropy",
+    "SumOfLosses",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
+    "class_weights",
     "get",
     "huber",
     "mean_absolute_error",
@@ -70,7 +77,11 @@ _CLASSES: tuple[type[Loss], ...] = (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
+    PixelCrossentropy,
+    PixelDice,
+    PixelFocal,
     SparseCategoricalCrossentropy,
+    SumOfLosses,
 )
 LOSSES: dict[str, type[Loss]] = {
     **{kind.__name__: kind for kind in _CLASSES},

@@ -37,7 +37,7 @@ class Loss(Configurable, abc.ABC):
         return reduced(values, sample_weight, self.reduction, mask)
 
     def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The values before they are weighted and reduced, and which of them count (None: all)."""
+        """The values before they are weighted and reduced, and which of them count, or how much (None: all alike)."""
         y_pred = at_least_float32(y_pred)
         y_true = y_true.to(y_pred.dtype)
         return self.call(y_true, y_pred), self.mask(y_true, y_pred)
@@ -59,8 +59,12 @@ class Loss(Configurable, abc.ABC):
         """A value for each sample. Override this to write a loss."""
 
     def mask(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor | None:
-        """Which of `call`'s values count, where not all do."""
+        """Which of `call`'s values count, or how much each does, where they do not all count alike."""
         return None
+
+    def terms(self) -> Sequence[tuple[Loss, float]]:
+        """The losses, with their weights, of which it is the sum: each is divided by a number of its own."""
+        return [(self, 1.0)]
 
     def blank_targets(self, batch_size: int, shape: Sequence[int]) -> torch.Tensor:
         """Targets of the kind that it takes, of no certain values, for predictions of this shape: a tensor's without batch."""

@@ -47,9 +47,9 @@ def reduced(
     reduction: str | None = SUM_OVER_BATCH_SIZE,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Weighted values of a batch as Keras reduces them; where `mask` is False nothing counts.
+    """Weighted values of a batch as Keras reduces them; `mask` says which count, or how much each does.
 
-    "sum_over_batch_size" and "mean" divide the sum by the number of values (that the mask leaves), whatever their
+    "sum_over_batch_size" and "mean" divide the sum by the number of values (or by the sum of the mask), whatever their
     weights; "mean_with_sample_weight" by the sum of the weights; "sum" by nothing; "none" and None do not sum.
     Divided by zero is zero.
     """

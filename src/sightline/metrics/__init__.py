@@ -52,10 +52,14 @@ from .overlap import (
     OneHotIoU,
     OneHotMeanIoU,
 )
+from .pixels import (
+    SegmentationQuality,
+)
 from .shares import (
     Accuracy,
     BinaryAccuracy,
     CategoricalAccuracy,
+    PixelAccuracy,
     ShapedAccuracy,
     SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy,
@@ -92,10 +96,12 @@ __all__ = [
     "Metric",
     "OneHotIoU",
     "OneHotMeanIoU",
+    "PixelAccuracy",
     "Precision",
     "Recall",
     "RootMeanSquaredError",
     "SampleMean",
+    "SegmentationQuality",
     "ShapedAccuracy",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
@@ -132,6 +138,7 @@ _CLASSES: tuple[type[Metric], ...] = (
     MeanSquaredError,
     OneHotIoU,
     OneHotMeanIoU,
+    PixelAccuracy,
     Precision,
     Recall,
     RootMeanSquaredError,

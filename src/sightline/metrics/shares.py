@@ -9,8 +9,10 @@ import torch
 
 from ..errors import whole_number
 from ..layout import channel_axis
+from ..losses.reduction import weights_of
 from ..losses.targets import aligned, class_targets, require_same_shape
-from .base import SampleMean
+from ..structures import IGNORE
+from .base import SampleMean, largest_class
 
 
 def accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
@@ -36,7 +38,7 @@ def categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Te
 
 def sparse_categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
     """1 where the largest prediction is the target's class number; a number that is no class is never right."""
-    return (class_targets(y_true, y_pred) == y_pred.argmax(channel_axis(y_pred.ndim))).float()
+    return (class_targets(y_true, y_pred) == largest_class(y_pred)).float()
 
 
 def shaped_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
@@ -134,6 +136,25 @@ class SparseCategoricalAccuracy(SampleMean):
 
     def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return sparse_categorical_accuracy(y_true, y_pred)
+
+
+class PixelAccuracy(SampleMean):
+    """The share of known pixels whose largest score is their class's: class numbers (N, H, W), of which `ignore_class` says nothing."""
+
+    def __init__(self, ignore_class: int | None = IGNORE, name: str = "pixel_accuracy", **unknown: Any):
+        self._refuse(unknown)
+        super().__init__(name)
+        self.ignore_class = ignore_class
+
+    def values(self, y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+        return sparse_categorical_accuracy(y_true, y_pred)
+
+    def update_state(self, y_true: torch.Tensor, y_pred: torch.Tensor, sample_weight: Any = None) -> None:
+        values = self.values(y_true, y_pred)
+        known = torch.ones_like(values)
+        if self.ignore_class is not None:
+            known = (class_targets(y_true, y_pred) != self.ignore_class).to(values.dtype)
+        self.add(values, known if sample_weight is None else known * weights_of(values, sample_weight))
 
 
 class TopKCategoricalAccuracy(SampleMean):

@@ -17,6 +17,7 @@ from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
 from ..losses import BoxGIoU, Huber, Loss, MeanSquaredError
 from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interval
+from ..metrics.bootstrap import mean_interval
 from ..models import Model
 from ..plots import draw_overlaps
 from ..structures import ImageSpec, Sample
@@ -30,7 +31,6 @@ BOX_LOSSES: dict[str, tuple[Loss, float]] = {
     "giou": (BoxGIoU(), 2.0),
 }
 PLACES = 6  # a side of the map from which a box is found: 7 of an image of 224
-SAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
 
 
 class Localize(Task):
@@ -149,13 +149,6 @@ def within(box: np.ndarray, size: Size) -> np.ndarray:
     """A box (4,) or boxes (n, 4) cut to an image of `size` (height, width)."""
     height, width = size
     return np.clip(box, 0, [width, height, width, height])
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a mean over images, by 1,000 bootstrap samples of them (percentiles)."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(SAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def _only_box(sample: Sample) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..losses import Loss
 from .batches import Batch
 from .ranks import Ranks
 
-Divisor = Callable[[Loss, torch.Tensor, torch.Tensor], torch.Tensor | None]
+Divisor = Callable[[int, Loss, torch.Tensor, torch.Tensor], torch.Tensor | None]
 
 
 def rows(batch: Batch, start: int, end: int) -> Batch:
@@ -48,22 +48,25 @@ def in_parts(batch: Batch, parts: int) -> Iterator[Batch]:
 
 
 class Whole:
-    """What the parts of a batch must know of all of it: by what each output's loss is divided."""
+    """What the parts of a batch must know of all of it: by what each term of each output's loss is divided."""
 
     def __init__(self, batch: Batch, ranks: Ranks | None = None):
         self._batch, self._ranks = batch, ranks
-        self._divisors: dict[int, torch.Tensor | None] = {}
+        self._divisors: dict[tuple[int, int], torch.Tensor | None] = {}
 
-    def divisor(self, output: int, loss: Loss, values: torch.Tensor, said: torch.Tensor) -> torch.Tensor | None:
-        """The divisor of an output's loss, found at the first part, whose values and answers are given."""
-        if output not in self._divisors and not self._batch.size:
-            self._divisors[output] = self._together(None if loss.reduction == "sum" else said.new_zeros(()))
-        if output not in self._divisors:
+    def divisor(
+        self, output: int, term: int, loss: Loss, values: torch.Tensor, said: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The divisor of the loss that is this term of an output's, found at the first part, whose values and answers are given."""
+        place = output, term
+        if place not in self._divisors and not self._batch.size:
+            self._divisors[place] = self._together(None if loss.reduction == "sum" else said.new_zeros(()))
+        if place not in self._divisors:
             true, weights = ((given or {output: None})[output] for given in (self._batch.targets, self._batch.weights))
             assert true is not None
             weights = None if weights is None else weights.to(said.device)
-            self._divisors[output] = self._together(loss.divisor(true.to(said.device), weights, values, said))
-        return self._divisors[output]
+            self._divisors[place] = self._together(loss.divisor(true.to(said.device), weights, values, said))
+        return self._divisors[place]
 
     def _together(self, own: torch.Tensor | None) -> torch.Tensor | None:
         return own if own is None or self._ranks is None else self._ranks.summed(own)

@@ -163,8 +163,8 @@ class Step:
         """The share of no rows: 0, with gradients of 0, found with the same words to the other ranks."""
         assert whole is not None
         for i, (output, said) in enumerate(zip(self._outputs, answers, strict=True)):
-            if output.goal.loss is not None:
-                whole.divisor(i, output.goal.loss, said, _in_float32(said))
+            for term, (loss, _) in enumerate(output.goal.loss.terms() if output.goal.loss is not None else ()):
+                whole.divisor(i, term, loss, said, _in_float32(said))
         return torch.stack([torch.nan_to_num(_in_float32(said)).sum() * 0 for said in answers]).sum()
 
     def reset(self) -> None:
@@ -306,8 +306,12 @@ class _Output:
         said = _in_float32(said)
         if divisor is None:
             return loss(true, said, weights)
-        values, mask = loss.values(true, said)
-        return reduced_part(values, len(said), weights, divisor(loss, values, said), mask)
+        shares = []
+        for number, (term, weight) in enumerate(loss.terms()):
+            values, mask = term.values(true, said)
+            divided_by = divisor(number, term, values, said)
+            shares.append(weight * reduced_part(values, len(said), weights, divided_by, mask))
+        return torch.stack(shares).sum()
 
     def reset(self) -> None:
         self.mean_loss.reset()
