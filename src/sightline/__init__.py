@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .regularizers import Regularizer as Regularizer
     from .runs import Run as Run
     from .runs import train as train
+    from .segmenting import TrainedSegmenter as TrainedSegmenter
     from .training.lr_finder import lr_find as lr_find
 
 _MODULES = (
@@ -74,6 +75,7 @@ _NAMES = {
     "Optimizer": "optimizers",
     "Regularizer": "regularizers",
     "Run": "runs",
+    "TrainedSegmenter": "segmenting",
     "Sequential": "models",
     "SightlineError": "errors",
     "create": "architectures",

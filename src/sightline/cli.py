@@ -47,7 +47,7 @@ Cache = Annotated[
 
 Data = Annotated[Path | None, typer.Argument(help="A folder of labelled images, or a CSV file.")]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")]
-TaskName = Annotated[str | None, typer.Option(help="classify, localize or detect [classify].")]
+TaskName = Annotated[str | None, typer.Option(help="classify, localize, detect or segment [classify].")]
 Network = Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images in one step [32].")]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels a side [the model's].")]
@@ -91,6 +91,21 @@ Recipe = Annotated[
     str | None,
     typer.Option(help="plain, or small-data: what keeps a few hundred images from being learnt by heart [plain]."),
 ]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="What makes a segmentation of a backbone: unet, fcn32s, fcn16s, fcn8s or deeplabv3 [unet].", metavar="NAME"
+    ),
+]
+PixelLoss = Annotated[
+    str | None,
+    typer.Option(
+        help="How far pixels are off: cross-entropy, dice, focal or cross-entropy+dice [cross-entropy].", metavar="NAME"
+    ),
+]
+ClassWeights = Annotated[
+    str | None, typer.Option(help="What makes rare classes of pixels count more: none, inverse or median [none].")
+]
 BoxLoss = Annotated[
     str | None, typer.Option(help="How far a located box is off: mse, huber or giou [mse].", metavar="NAME")
 ]
@@ -108,7 +123,7 @@ def _common(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @app.command()
 def demo(
-    task: Annotated[str, typer.Option(help="classify, localize or detect.")] = "classify",
+    task: Annotated[str, typer.Option(help="classify, localize, detect or segment.")] = "classify",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, for boxes 14].")] = None,
     runs: Annotated[str, typer.Option(help="The folder of all runs.")] = "runs",
 ) -> None:
@@ -165,6 +180,9 @@ def train(
     label_smoothing: LabelSmoothing = None,
     dropout: DropoutRate = None,
     box_loss: BoxLoss = None,
+    head: Head = None,
+    pixel_loss: PixelLoss = None,
+    class_weights: ClassWeights = None,
     recipe: Recipe = None,
     precision: Precision = None,
     fit_memory: FitMemory = None,
@@ -191,7 +209,8 @@ def train(
         cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
-        backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
+        backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, head=head,
+        pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe,
     )  # fmt: skip
 
 
@@ -223,6 +242,9 @@ def lr(
     label_smoothing: LabelSmoothing = None,
     dropout: DropoutRate = None,
     box_loss: BoxLoss = None,
+    head: Head = None,
+    pixel_loss: PixelLoss = None,
+    class_weights: ClassWeights = None,
     recipe: Recipe = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
     end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
@@ -246,7 +268,8 @@ def lr(
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, classes=classes, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
-        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, head=head,
+        pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe,
     )  # fmt: skip
     if not _is_first():
         return

@@ -17,7 +17,7 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     """The loss, and what chooses the best epoch, by epoch, training and validation."""
     from matplotlib.ticker import MaxNLocator
 
-    names = [n for n in ("loss", "accuracy", "box_iou", "ap50") if n in history]
+    names = [n for n in ("loss", "accuracy", "box_iou", "ap50", "mean_iou") if n in history]
     figure = _figure(4.6 * len(names), 3.2)
     for i, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), i + 1)
@@ -34,8 +34,10 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     _write(figure, path)
 
 
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    """Rows are true classes, columns what the network said; shade is the share of the row, numbers are counts."""
+def draw_confusion(
+    confusion: np.ndarray, classes: Sequence[str], path: Path, *, in_percent: bool = False
+) -> None:
+    """Rows are true classes, columns what the network said; shade is the share of the row, numbers are counts, or per cent of the row."""
     size = min(14.0, 2.6 + 0.55 * len(classes))
     figure = _figure(size, size * 0.92)
     axes = figure.add_subplot()
@@ -49,7 +51,8 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
         for (i, j), count in np.ndenumerate(confusion):
             if count:
                 color = "white" if share[i, j] > 0.5 else "black"
-                axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=color)
+                text = f"{100 * share[i, j]:.1f}" if in_percent else str(count)
+                axes.text(j, i, text, ha="center", va="center", fontsize=8, color=color)
     _write(figure, path)
 
 

@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import DataError
+from ..errors import DataError, ShapeError
 from ..structures import ImageSpec, Problem
 from .placement import Placement, place
 
@@ -86,6 +87,17 @@ def fit(image: Image.Image, spec: ImageSpec) -> np.ndarray:
         image = image.transpose(TURNS[turn])
     pixels = np.asarray(_framed(image, placement, spec), dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def as_picture(image: Any) -> Image.Image:
+    """An array that a person holds, uint8 (height, width) or with 1 or 3 channels, as a Pillow image. Raises ShapeError."""
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)) or not array.size:
+        raise ShapeError(
+            "This is no image", expected="uint8 (height, width), or with 1 or 3 channels",
+            received=f"{array.shape} of {array.dtype}",
+        )  # fmt: skip
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
 def orientation(image: Image.Image) -> int:

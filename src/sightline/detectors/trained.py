@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from .. import ops
-from ..data.decode import fit
-from ..errors import ArgumentError, RunError, ShapeError, whole_number
+from ..data.decode import as_picture, fit
+from ..errors import ArgumentError, RunError, whole_number
 from ..layout import to_channels_first
 from ..models import Model
 from ..structures import Detections, ImageSpec
@@ -46,19 +46,13 @@ class TrainedDetector(Detector):
         self._ask = loop.asking(model)
 
     def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
-        array = np.asarray(image)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-            raise ShapeError(
-                "This is no image", expected="uint8 (height, width), or with 1 or 3 channels",
-                received=f"{array.shape} of {array.dtype}",
-            )  # fmt: skip
-        array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-        height, width = array.shape[:2]
+        picture = as_picture(image)
+        height, width = picture.height, picture.width
         areas = [(0, 0, width, height), *tiles((height, width), self.tile, self.overlap)]
         parts = [
             _placed(found, area, (height, width))
             for first in range(0, len(areas), self.batch_size)
-            for area, found in self._found(array, areas[first : first + self.batch_size], Detect(conf, iou, max_det))
+            for area, found in self._found(picture, areas[first : first + self.batch_size], Detect(conf, iou, max_det))
         ]
         xyxy, scores, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
         sure = scores >= conf
@@ -67,9 +61,9 @@ class TrainedDetector(Detector):
         kept = ops.nms(boxes, sureness, numbers, iou)[:max_det].numpy()
         return Detections(xyxy[kept], scores[kept], labels[kept])
 
-    def _found(self, image: np.ndarray, areas: list[Area], task: Detect) -> Iterator[tuple[Area, Detections]]:
+    def _found(self, picture: Image.Image, areas: list[Area], task: Detect) -> Iterator[tuple[Area, Detections]]:
         """What is found in areas of the image, in their own pixels."""
-        cuts = [Image.fromarray(image[top:bottom, left:right]) for left, top, right, bottom in areas]
+        cuts = [picture.crop(area) for area in areas]
         pixels = torch.from_numpy(np.stack([fit(cut, self.spec) for cut in cuts]))
         said = self._ask(Batch((to_channels_first(pixels),), None, None, len(areas)))
         sizes = [(cut.height, cut.width) for cut in cuts]

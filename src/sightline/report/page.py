@@ -53,7 +53,7 @@ class Page:
         for label, name in enumerate(self.data["classes"]):
             counts = [sum(_labels(s).count(label) for s in samples) for samples in self.data["splits"].values()]
             rows.append({"class": name, "counts": counts})
-        return rows
+        return rows if any(any(row["counts"]) for row in rows) else []  # of masks it is not known before they are read
 
     @property
     def majority(self) -> float | None:
@@ -98,8 +98,8 @@ def render(page: Page) -> str:
 
 def _labels(sample: list[Any]) -> list[int]:
     """The classes in a recorded sample: its own, or its boxes'."""
-    _, label, *boxes = sample
-    return boxes[0]["labels"] if boxes else [label]
+    _, label, *known = sample
+    return known[0].get("labels", []) if known else [label]
 
 
 def _shown(value: Any) -> str:

@@ -46,6 +46,7 @@ def opened(settings: Settings, weights: str | None, dataset: Dataset | None = No
     task = TASKS[settings.task]().with_options(settings.task_options)
     source = networks.find_source(settings.model, weights)
     dataset = dataset or task.read(settings.data, settings.format, settings.group_pattern, settings.classes)
+    task = task.for_data(dataset)
     device = resolve_device(settings.device)
     spec = networks.image_spec(settings, source)
     torch.manual_seed(settings.seed)
@@ -82,8 +83,8 @@ def assembled(
     `dataset` is the opening's once it has its splits. With `unfreeze` the head is trained first, unless the run has `begun`
     with the rest.
     """
-    model, task = opening.model, opening.task
     classes, mixed = len(dataset.classes), images["train"].augmentation.mixes_labels
+    model, task = opening.model, opening.task.for_training(images["train"].unchanged(), classes)
     shares = task.takes_labels and (mixed or settings.label_smoothing > 0)
     targets = task.targets(classes, shares)
     model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))

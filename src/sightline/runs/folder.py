@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..console import say
 from ..data.findings import Check
 from ..errors import RunError
 from ..files import write_text
-from ..structures import Boxes, Dataset, Sample
+from ..structures import Boxes, Dataset, Mask, MaskCoding, Sample
 from ..version import __version__
 
 
@@ -190,7 +190,9 @@ def describe_data(dataset: Dataset, data: str, checked: Check) -> dict[str, Any]
         "classes": list(dataset.classes),
         "given splits": list(dataset.given),
         "splits": {
-            split: [[_below(dataset.root, s.path), s.label, *_recorded_boxes(s)] for s in samples]
+            split: [
+                [_below(dataset.root, s.path), s.label, *_recorded_boxes(s), *_recorded_mask(dataset.root, s)] for s in samples
+            ]
             for split, samples in dataset.splits.items()
         },
         "unreadable": [[str(problem.path), problem.reason] for problem in dataset.problems],
@@ -222,9 +224,31 @@ def read_recorded(path: Path) -> dict[str, Any]:
 def recorded_split(description: Mapping[str, Any], root: Path, split: str) -> tuple[Sample, ...]:
     """The samples of a split that `describe_data` wrote."""
     return tuple(
-        Sample(root / name, label, Boxes(boxes[0]["xyxy"], boxes[0]["labels"]) if boxes else None)
-        for name, label, *boxes in description["splits"].get(split, ())
+        Sample(root / name, label, _boxes_in(known), _mask_in(known, root))
+        for name, label, *known in description["splits"].get(split, ())
     )
+
+
+def _boxes_in(known: Sequence[Mapping[str, Any]]) -> Boxes | None:
+    return next((Boxes(each["xyxy"], each["labels"]) for each in known if "xyxy" in each), None)
+
+
+def _mask_in(known: Sequence[Mapping[str, Any]], root: Path) -> Mask | None:
+    for each in known:
+        if "mask" in each:
+            coding = MaskCoding(each["coding"], tuple(each["values"]), tuple(each["ignored"]))
+            return Mask(root / each["mask"], coding)
+    return None
+
+
+def _recorded_mask(root: Path, sample: Sample) -> list[dict[str, Any]]:
+    mask = sample.mask
+    if mask is None:
+        return []
+    coding = mask.coding
+    return [
+        {"mask": _below(root, mask.path), "coding": coding.kind, "values": coding.values, "ignored": coding.ignored}
+    ]
 
 
 def _recorded_boxes(sample: Sample) -> list[dict[str, Any]]:

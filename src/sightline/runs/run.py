@@ -26,10 +26,14 @@ from ..models import Model, load_model
 from ..structures import Boxes, Dataset, ImageSpec, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..tasks.detect import Detect
+from ..tasks.segmented import Segmented
 from ..training import loop
 from ..training.batches import Batch
 from .folder import RunFolder, read_json, read_recorded, recorded_split
 from .settings import read_config
+
+
+NO_VALUE = -1  # which no mask file holds
 
 
 class Run:
@@ -59,7 +63,7 @@ class Run:
 
     @property
     def task(self) -> Task:
-        return TASKS[choose("task", self.model.metadata["task"], TASKS)]()
+        return TASKS[choose("task", self.model.metadata["task"], TASKS)].from_metadata(self.model.metadata)
 
     @property
     def classes(self) -> list[str]:
@@ -119,19 +123,17 @@ class Run:
     def _tiled_results(
         self, paths: Sequence[Path], tile: int, task: Task
     ) -> Iterator[tuple[list[int], list[Any], dict[int, Problem]]]:
-        """As `_results`, an image at a time, of tiles too."""
-        from ..detectors import TrainedDetector
+        """As `_results`, an image at a time, in tiles."""
+        from .tiled import answering
 
-        detector = TrainedDetector(self.model, tile)
-        assert isinstance(task, Detect)
+        answer = answering(task, self.model, tile)
         for number, path in enumerate(paths):
             try:
                 pixels = decode_whole(path, self.image.channels)
             except DataError as error:
                 yield [], [], {number: Problem(path, error.reason(path))}
                 continue
-            found = detector.detect(pixels, conf=task.conf, iou=task.iou, max_det=task.max_det)
-            yield [number], [(found, pixels.shape[:2])], {}
+            yield [number], [answer(pixels)], {}
 
     def _frames(self, path: Path, save: str | Path | None, tile: int | None, task: Task) -> Iterator[Any]:
         """What is found in the frames of a video, or what is wrong with it."""
@@ -178,10 +180,15 @@ class Run:
 
         def renamed(sample: Sample) -> Sample:
             label = None if sample.label is None else int(numbers[sample.label])
-            boxes = sample.boxes
+            boxes, mask = sample.boxes, sample.mask
             if boxes is not None:
                 boxes = Boxes(boxes.xyxy, np.where(boxes.labels < 0, -1, numbers[boxes.labels]))
-            return replace(sample, label=label, boxes=boxes)
+            if mask is not None:
+                values = [NO_VALUE] * len(number)  # of the classes that this data set has not
+                for own, value in zip(numbers, mask.coding.values, strict=True):
+                    values[own] = value
+                mask = replace(mask, coding=replace(mask.coding, values=tuple(values)))
+            return replace(sample, label=label, boxes=boxes, mask=mask)
 
         return tuple(map(renamed, dataset.splits[split]))
 
@@ -207,7 +214,8 @@ class Run:
         detector takes, there is one for each frame; videos come first.
 
         `save` is a folder for the pictures with what is found drawn in. With `tile` (pixels) a detector looks at squares of that size
-        too, for small objects in large pictures (see `detectors.TrainedDetector`). A detector's `options` are `conf` (the least score), `iou`
+        too, for small objects in large pictures (see `detectors.TrainedDetector`), and a segmentation at squares alone, as they
+        are (see `TrainedSegmenter`). A detector's `options` are `conf` (the least score), `iou`
         (the overlap from which two boxes of a class are one) and `max_det` (the most objects in an image). Raises ArgumentError
         for an option that the task does not have.
         """
@@ -271,6 +279,8 @@ def save_picture(said: Any, folder: Path) -> Path:
         number += 1
         path = folder / f"{said.path.stem}-{number}.png"
     said.draw(Image.fromarray(decode_whole(said.path))).save(path)
+    if isinstance(said, Segmented):
+        said.write_mask(path.with_name(f"{path.stem}-mask.png"))
     return path
 
 
@@ -315,4 +325,4 @@ def resolve_device(device: str) -> torch.device:
 
 def as_metadata(task: Task, classes: Sequence[str], image: ImageSpec) -> dict[str, Any]:
     """What travels in the model file, so that it answers the same anywhere."""
-    return {"task": task.name, "classes": list(classes), "image": image.as_dict()}
+    return {"task": task.name, "classes": list(classes), "image": image.as_dict(), **task.metadata()}

@@ -19,7 +19,6 @@ from ..data.sources import FORMATS
 from ..errors import ArgumentError, choose, refuse_unknown
 from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
-from ..tasks.localize import BOX_LOSSES
 from ..training.numerics import AUTO, PRECISIONS
 from .rates import SCHEDULES
 
@@ -70,6 +69,9 @@ class Settings:
     label_smoothing: float = 0.0
     dropout: float | None = None
     box_loss: str = "mse"
+    head: str = "unet"
+    pixel_loss: str = "cross-entropy"
+    class_weights: str = "none"
     recipe: str = "plain"
     precision: str = "auto"
     fit_memory: str | dict[str, Any] = REFUSE  # in a run's own file what "auto" has taken
@@ -135,9 +137,15 @@ class Settings:
         object.__setattr__(self, "classes", tuple(classes))
         if self.classes and TASKS[self.task].takes_labels:
             raise ArgumentError("--classes chooses boxes", received=f"--task {self.task}", fix="Leave it out")
-        choose("loss of boxes", self.box_loss, BOX_LOSSES)
-        if self.box_loss != "mse" and self.task != "localize":
-            raise ArgumentError("--box-loss is for localization", received=f"--task {self.task}", fix="Leave it out")
+        TASKS[self.task](**self.task_options)  # raises
+        for name, others in _DEFAULTS.items():
+            if name not in TASKS[self.task].own_settings and getattr(self, name) != others:
+                its = next(task for task in TASKS.values() if name in task.own_settings)
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')} is for --task {its.name}",
+                    received=f"--task {self.task}",
+                    fix="Leave it out",
+                )
         for name in ("freeze", "unfreeze", "label_smoothing", "dropout"):
             if not TASKS[self.task].takes_labels and getattr(self, name):
                 raise ArgumentError(
@@ -186,7 +194,7 @@ class Settings:
     @property
     def task_options(self) -> dict[str, Any]:
         """The settings that are one task's own."""
-        return {"box_loss": self.box_loss} if self.task == "localize" else {}
+        return {name: getattr(self, name) for name in TASKS[self.task].own_settings}
 
     @property
     def thread_count(self) -> int:
@@ -225,6 +233,8 @@ def _as_words(value: Any) -> list[str]:
 
 
 SETTING_NAMES = [field.name for field in fields(Settings)]
+_OWN = {name for task in TASKS.values() for name in task.own_settings}
+_DEFAULTS = {field.name: field.default for field in fields(Settings) if field.name in _OWN}  # of one task's settings
 
 
 def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Path | None = None) -> Settings:

@@ -41,7 +41,7 @@ def train(
     `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
     group_pattern, classes, allow, cache, lr, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, fit_memory, device,
     workers, seed, name, exist_ok, runs, task, weights, freeze, unfreeze, backbone_lr, weight_decay, label_smoothing,
-    dropout, box_loss, recipe); `config` is a YAML file of the same, which a flag overrides.
+    dropout, box_loss, head, pixel_loss, class_weights, recipe); `config` is a YAML file of the same, which a flag overrides.
     `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
     same bits as if it had never stopped, with the settings it began with (epochs, time_budget and workers may differ).
     Under `torchrun` its processes train together, each its rows of every batch; the first one writes and speaks.

@@ -4,7 +4,8 @@ from .base import Measures, Task
 from .classify import Classify
 from .detect import Detect
 from .localize import Localize
+from .segment import Segment
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "localize": Localize, "detect": Detect}
+TASKS: dict[str, type[Task]] = {"classify": Classify, "localize": Localize, "detect": Detect, "segment": Segment}
 
 __all__ = ["TASKS", "Measures", "Task"]

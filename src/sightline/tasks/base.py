@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..data.augment import Example
+from ..data.images import Images
 from ..data.sources import read
 from ..errors import refuse_unknown
 from ..models import Model
@@ -89,14 +90,34 @@ class Task(abc.ABC):
     does: str  # what a network of so many ({}) classes does, in a report
     question: str  # the report's heading over the picture of `draw`
     picture: str  # what that picture shows
+    wrong = ""  # what the picture of `draw_mistakes` shows
     takes_labels = False  # whether images are told apart by one class each
     defaults: dict[str, Any] = {}  # noqa: RUF012  # settings that differ from a run's, unless a person says otherwise
+
+    own_settings: tuple[str, ...] = ()  # of a run's settings those that this task alone has; its constructor takes them
+
+    def for_data(self, dataset: Dataset) -> Task:
+        """The task with what the data say of it."""
+        return self
+
+    def for_training(self, images: Images, classes: int) -> Task:
+        """The task with what the training's images say of it."""
+        return self
+
+    def metadata(self) -> dict[str, Any]:
+        """What of the task travels in a model file, JSON-able."""
+        return {}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Task:
+        """The task with what travelled in a model file."""
+        return cls()
 
     def with_options(self, options: dict[str, Any]) -> Task:
         """The task with other ways of saying what is found. Raises ArgumentError for one that it does not have."""
         known = inspect.signature(type(self)).parameters
         refuse_unknown(f"predict for {self.name}", {k: v for k, v in options.items() if k not in known}, known)
-        return type(self)(**options)
+        return type(self)(**(vars(self) | options))
 
     def read(
         self,

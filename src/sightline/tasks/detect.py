@@ -41,6 +41,7 @@ class Detect(Task):
     does = "finds every object of a picture, of {} classes"
     question = "What does it find, and how often is it wrong?"
     picture = "Precision by recall of each class"
+    wrong = "Cut-outs around the surest wrong detections, and around objects that were not found"
     best = "val_ap50"
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 

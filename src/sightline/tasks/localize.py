@@ -42,10 +42,11 @@ class Localize(Task):
     question = "How well do the boxes fit?"
     picture = "Images by the overlap of the found box with the true one"
     best = "val_box_iou"
+    own_settings = ("box_loss",)
     defaults = {"model": "yolo_n", "image_size": 128, "augment": "light"}  # noqa: RUF012
 
     def __init__(self, box_loss: str = "mse"):
-        self.box_loss = box_loss
+        self.box_loss = choose("loss of boxes", box_loss, BOX_LOSSES)
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
         backbone = source.backbone(spec.shape)
@@ -64,7 +65,7 @@ class Localize(Task):
         return class_and_box
 
     def goals(self, model: Model, classes: int, shares: bool, label_smoothing: float) -> Goals:
-        box, weight = BOX_LOSSES[choose("loss of boxes", self.box_loss, BOX_LOSSES)]
+        box, weight = BOX_LOSSES[self.box_loss]
         loss = {"class": "sparse_categorical_crossentropy", "box": box}
         metrics = {"class": [SparseCategoricalAccuracy(name="accuracy")], "box": [BoxIoU(), BoxHits()]}
         return Goals(loss, metrics, {"class": 1.0, "box": weight})

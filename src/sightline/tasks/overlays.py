@@ -1,0 +1,96 @@
+"""Images with their true and their found classes side by side, as one picture: the worst ones, and some as they come."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..data.decode import decode_whole
+from ..errors import DataError
+from ..files import atomic_write
+from ..structures import Sample
+from .class_maps import ClassMap, true_mask
+from .segmented import tinted
+
+EACH = 5  # images of a kind
+SIDE, GAP, LINE = 220, 8, 18  # pixels of a picture's longer side, between pictures, of a line of text
+COLUMNS = ("image", "true", "found")
+WORST, TYPICAL = "The worst", "From the worst to the best"
+
+
+def shown_of(scores: Sequence[float], results: Sequence[ClassMap], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """The images with the lowest scores (mean IoU), and some from the lowest to the highest: file, score, and small maps of the true
+    and found classes. JSON-able."""
+    order = [int(i) for i in np.argsort(scores, kind="stable") if np.isfinite(scores[i])]
+    worst = order[:EACH]
+    places = np.unique(np.linspace(0, len(order) - 1, EACH).round().astype(int)) if order else []
+    chosen = [(WORST, i) for i in worst] + [(TYPICAL, order[p]) for p in places if order[p] not in worst]
+    rows = []
+    for kind, i in chosen:
+        said = results[i].numbers
+        truth = true_mask(samples[i], results[i].size)
+        rows.append(
+            {"kind": kind, "path": str(samples[i].path), "score": float(scores[i]), "true": _as_text(truth), "found": _as_text(said)}
+        )  # fmt: skip
+    return rows
+
+
+def draw_overlays(shown: Sequence[Mapping[str, Any]], colors: Sequence[Sequence[int]], path: Path) -> bool:
+    """Draw what `shown_of` gives, a row for each image, into a PNG file; False, and no file, where there is nothing to show."""
+    font = ImageFont.load_default(size=12)
+    rows: list[tuple[str, list[Image.Image]]] = []
+    for each in shown:
+        pictures = _pictures(each, colors)
+        if pictures:
+            rows.append((f"{each['kind']}: {Path(each['path']).name}, mean IoU {each['score']:.2f}", pictures))
+    if not rows:
+        return False
+    height = sum(LINE + pictures[0].height + GAP for _, pictures in rows) + LINE + 2 * GAP
+    sheet = Image.new("RGB", (len(COLUMNS) * (SIDE + GAP) + GAP, height), "#ffffff")
+    pen = ImageDraw.Draw(sheet)
+    for i, name in enumerate(COLUMNS):
+        pen.text((GAP + i * (SIDE + GAP), GAP), name, fill="#5a6575", font=font)
+    top = GAP + LINE
+    for text, pictures in rows:
+        pen.text((GAP, top), text, fill="#1c2430", font=font)
+        for i, picture in enumerate(pictures):
+            sheet.paste(picture, (GAP + i * (SIDE + GAP), top + LINE))
+        top += LINE + pictures[0].height + GAP
+    with atomic_write(path) as file:
+        sheet.save(file, format="PNG")
+    return True
+
+
+def _pictures(each: Mapping[str, Any], colors: Sequence[Sequence[int]]) -> list[Image.Image]:
+    """An image, and it with the true and the found classes over it; nothing where the image is gone."""
+    try:
+        whole = Image.fromarray(decode_whole(Path(each["path"])))
+    except DataError:
+        return []
+    size = _small(whole.size)
+    image = whole.resize(size, Image.Resampling.BILINEAR)
+    maps = (np.asarray(_from_text(each[name]).resize(size, Image.Resampling.NEAREST)) for name in ("true", "found"))
+    return [image, *(Image.fromarray(tinted(np.asarray(image), numbers, colors)) for numbers in maps)]
+
+
+def _small(size: tuple[int, int]) -> tuple[int, int]:
+    scale = SIDE / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _as_text(numbers: np.ndarray) -> str:
+    """A small map of class numbers as PNG in letters."""
+    picture = Image.fromarray(numbers)
+    file = io.BytesIO()
+    picture.resize(_small(picture.size), Image.Resampling.NEAREST).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _from_text(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
