@@ -132,7 +132,7 @@ class SegmentationQuality:
         if name == "boundary_f1":
             f1, there = self._boundaries()
             return _mean(_divided(times @ f1, times @ there))
-        areas = np.array(self._areas, float).reshape(len(self), -1)
+        areas = np.array(self._areas, float).reshape(len(self), 3 * self.classes)
         return _MEASURES[name]((times @ areas).reshape(len(times), 3, self.classes))
 
     def _totals(self) -> np.ndarray:
