@@ -402,3 +402,13 @@ def test_boxes_carry_what_measuring_needs():
         boxes.crowd[0] = False
     with pytest.raises(ShapeError, match="crowd has one value for each box"):
         Boxes([[0, 0, 1, 1]], [0], crowd=[True, False])
+
+
+def test_boxes_of_one_image_are_no_list_of_images():
+    boxes, found = (
+        Boxes([[0, 0, 10, 10], [20, 20, 60, 60]], [0, 0]),
+        Detections([[0, 0, 10, 10]] * 2, [0.9, 0.8], [0, 0]),
+    )
+    for truths, said in ((boxes, found), ([boxes], found), (boxes, [found])):
+        with pytest.raises((ArgumentError, ShapeError)):
+            sl.metrics.detection_quality(truths, said, classes=1)

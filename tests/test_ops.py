@@ -117,3 +117,15 @@ def test_detections_are_sorted_and_checked():
         Detections([[0, 0, 1, 1]], [1.2], [0])
     with pytest.raises(ShapeError, match="score and a class number"):
         Detections([[0, 0, 1, 1]], [], [0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.int16, torch.uint8])
+def test_overlaps_of_boxes_in_other_types_are_those_in_float32(dtype):
+    corners = torch.tensor([[0, 0, 240, 240], [16, 32, 240, 200], [250, 250, 240, 240]]).to(dtype)
+    for measure in (ops.paired_iou, ops.paired_giou, ops.paired_ciou):
+        same = measure(corners.float(), corners.flip(0).float())
+        torch.testing.assert_close(measure(corners, corners.flip(0)), same)
+    torch.testing.assert_close(
+        ops.iou(corners[:2], corners[:2]), theirs.box_iou(corners[:2].float(), corners[:2].float())
+    )
+    assert ops.iou(torch.tensor([[0, 0, 400, 400]]).to(torch.float16), torch.tensor([[0.0, 0, 400, 400]])).item() == 1

@@ -31,3 +31,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_write(path) as file:
         file.write(text.encode(errors="backslashreplace"))  # names of files need not be UTF-8
+
+
+def unused(path: Path) -> Path:
+    """The path, or where something stands there already the first of NAME-2, NAME-3 ... that is free."""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free

@@ -57,7 +57,8 @@ def clipped(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def area(boxes: torch.Tensor) -> torch.Tensor:
-    """Areas (...) of boxes (..., 4); 0 where a box is inverted."""
+    """Areas (...) of boxes (..., 4), at least in float32; 0 where a box is inverted."""
+    boxes = _wide(boxes)
     return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
 
 
@@ -76,6 +77,7 @@ def paired_giou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     What of the smallest box around both neither covers is subtracted, so it tells how far apart are boxes that do not meet.
     """
+    one, other = _wide(one), _wide(other)
     shared, union = _overlap(one, other)
     width, height = _around(one, other)
     hull = width * height
@@ -87,6 +89,7 @@ def paired_ciou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     The distance of the centres by the diagonal around both, and how far the proportions differ, are subtracted.
     """
+    one, other = _wide(one), _wide(other)
     shared, _ = _overlap(one, other)
     width, height = _around(one, other)
     (x1, y1, w1, h1), (x2, y2, w2, h2) = (xyxy_to_cxcywh(boxes).unbind(-1) for boxes in (one, other))
@@ -100,6 +103,7 @@ def paired_ciou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _overlap(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(IoU, area of the union)."""
+    one, other = _wide(one), _wide(other)
     low, high = torch.maximum(one[..., :2], other[..., :2]), torch.minimum(one[..., 2:], other[..., 2:])
     both = (high - low).clamp(min=0).prod(-1)
     union = area(one) + area(other) - both
@@ -111,6 +115,11 @@ def _around(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch
     low, high = torch.minimum(one[..., :2], other[..., :2]), torch.maximum(one[..., 2:], other[..., 2:])
     width, height = (high - low).unbind(-1)
     return width, height
+
+
+def _wide(boxes: torch.Tensor) -> torch.Tensor:
+    """Boxes at least in float32: half precision holds no area above 65,504, and whole numbers cannot be divided safely."""
+    return boxes.to(torch.promote_types(boxes.dtype, torch.float32))
 
 
 def _safe(divisor: torch.Tensor) -> torch.Tensor:

@@ -99,6 +99,8 @@ def tabulate(truths: Sequence[Boxes], found: Sequence[Detections], classes: int)
     if len(truths) != len(found):
         raise ShapeError("Each image has its objects and its detections", received=f"{len(truths)} and {len(found)}")
     for each, kind in ((truths, Boxes), (found, Detections)):
+        if isinstance(each, kind):  # whose items are no images
+            raise ArgumentError(f"{kind.__name__} of one image stand in a list", fix="[boxes], [detections]")
         for image, one in enumerate(each):
             if not isinstance(one, kind):
                 raise ArgumentError(f"Image {image} needs {kind.__name__}", received=type(one).__name__)

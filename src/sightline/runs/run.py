@@ -21,6 +21,7 @@ from ..data.loader import ImageBatches
 from ..data.streaming import decoded
 from ..data.video import is_video
 from ..errors import ArgumentError, DataError, RunError, choose
+from ..files import unused
 from ..layout import to_channels_first
 from ..models import Model, load_model
 from ..structures import Boxes, Dataset, ImageSpec, Problem, Sample
@@ -273,11 +274,7 @@ def save_picture(said: Any, folder: Path) -> Path:
     if not hasattr(said, "draw"):
         raise ArgumentError("What this network says of an image has no place in it to draw", fix="Leave --save out")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{said.path.stem}.png"
-    number = 1
-    while path.exists():
-        number += 1
-        path = folder / f"{said.path.stem}-{number}.png"
+    path = unused(folder / f"{said.path.stem}.png")
     said.draw(Image.fromarray(decode_whole(said.path))).save(path)
     if isinstance(said, Segmented):
         said.write_mask(path.with_name(f"{path.stem}-mask.png"))

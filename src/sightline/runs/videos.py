@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..data.video import opened_video, written_video
 from ..detectors import Detector
-from ..errors import ArgumentError
+from ..files import unused
 from ..tasks.found import Found
 
 
@@ -25,13 +25,10 @@ def watched(
     iou: float = 0.6,
     max_det: int = 100,
 ) -> Iterator[Found]:
-    """What is found in one frame after the other; only one is in memory. `save` is a folder for the video with boxes, an .mp4 file.
-
-    Raises DataError for what is no video, and ArgumentError where the file to write is the one that is read.
+    """What is found in one frame after the other; only one is in memory. `save` is a folder for the video with boxes, an .mp4 file,
+    under a name that is not taken. Raises DataError for what is no video.
     """
-    target = None if save is None else save / f"{path.stem}.mp4"
-    if target is not None and target.exists() and target.samefile(path):
-        raise ArgumentError(f"{target} is the video itself", fix="Give another folder to --save")
+    target = None if save is None else unused(save / f"{path.stem}.mp4")
     with (
         opened_video(path) as video,
         nullcontext() if target is None else written_video(target, video.rate) as writer,
