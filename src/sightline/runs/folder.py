@@ -222,11 +222,11 @@ def read_recorded(path: Path) -> dict[str, Any]:
 def recorded_split(description: Mapping[str, Any], root: Path, split: str) -> tuple[Sample, ...]:
     """The samples of a split that `describe_data` wrote."""
     return tuple(
-        Sample(root / name, label, Boxes(boxes[0]["xyxy"], boxes[0]["labels"]) if boxes else None)
+        Sample(root / name, label, Boxes(**boxes[0]) if boxes else None)
         for name, label, *boxes in description["splits"].get(split, ())
     )
 
 
 def _recorded_boxes(sample: Sample) -> list[dict[str, Any]]:
     boxes = sample.boxes
-    return [] if boxes is None else [{"xyxy": boxes.xyxy.tolist(), "labels": boxes.labels.tolist()}]
+    return [] if boxes is None else [{"xyxy": boxes.xyxy.tolist(), "labels": boxes.labels.tolist(), **boxes.marks()}]

@@ -23,7 +23,7 @@ from ..data.video import is_video
 from ..errors import ArgumentError, DataError, RunError, choose
 from ..layout import to_channels_first
 from ..models import Model, load_model
-from ..structures import Boxes, Dataset, ImageSpec, Problem, Sample
+from ..structures import Dataset, ImageSpec, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..tasks.detect import Detect
 from ..training import loop
@@ -180,7 +180,7 @@ class Run:
             label = None if sample.label is None else int(numbers[sample.label])
             boxes = sample.boxes
             if boxes is not None:
-                boxes = Boxes(boxes.xyxy, np.where(boxes.labels < 0, -1, numbers[boxes.labels]))
+                boxes = boxes.relabelled(np.where(boxes.labels < 0, -1, numbers[boxes.labels]))
             return replace(sample, label=label, boxes=boxes)
 
         return tuple(map(renamed, dataset.splits[split]))

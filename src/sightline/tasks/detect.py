@@ -139,8 +139,12 @@ def is_map(node: fx.Node) -> bool:
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
-    """Class number and box xyxy of each object, float32 (n, most objects, 5), filled up with the class -1."""
+    """Class number and box xyxy of each object, float32 (n, most objects, 5), filled up with the class -1.
+
+    Difficult objects are learned as any. Crowds are left out, as COCO's trainers do: no place answers for them.
+    """
     every = [known(example.boxes) for example in examples]
+    every = [boxes[~boxes.crowd] for boxes in every]
     rows = np.full((len(every), max([1, *map(len, every)]), 5), NONE, np.float32)
     for row, boxes in zip(rows, every, strict=True):
         row[: len(boxes), 0], row[: len(boxes), 1:] = boxes.labels, boxes.xyxy
