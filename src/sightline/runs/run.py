@@ -130,7 +130,7 @@ class Run:
             except DataError as error:
                 yield [], [], {number: Problem(path, error.reason(path))}
                 continue
-            found = detector.detect(pixels, conf=task.conf, iou=task.iou, max_det=task.max_det)
+            found = detector.detect(pixels, conf=task.conf, iou=task.iou, max_det=task.max_det, nms=task.nms)
             yield [number], [(found, pixels.shape[:2])], {}
 
     def _frames(self, path: Path, save: str | Path | None, tile: int | None, task: Task) -> Iterator[Any]:
@@ -140,7 +140,7 @@ class Run:
 
         detector, folder = TrainedDetector(self.model, tile), None if save is None else Path(save)
         assert isinstance(task, Detect)
-        settings = {"iou": task.iou, "max_det": task.max_det}
+        settings = {"iou": task.iou, "max_det": task.max_det, "nms": task.nms}
         try:
             yield from watched(detector, path, tuple(self.classes), folder, conf=task.conf, **settings)  # type: ignore[arg-type]
         except DataError as error:
@@ -208,8 +208,8 @@ class Run:
 
         `save` is a folder for the pictures with what is found drawn in. With `tile` (pixels) a detector looks at squares of that size
         too, for small objects in large pictures (see `detectors.TrainedDetector`). A detector's `options` are `conf` (the least score), `iou`
-        (the overlap from which two boxes of a class are one) and `max_det` (the most objects in an image). Raises ArgumentError
-        for an option that the task does not have.
+        (the overlap from which two boxes of a class are one), `max_det` (the most objects in an image) and `nms` ("hard", or "soft": a box
+        like a better one is not removed, its score is lowered). Raises ArgumentError for an option that the task does not have.
         """
         every = expand([files] if isinstance(files, (str, Path)) else list(files))
         paths = [path for path in every if not is_video(path)]

@@ -14,7 +14,7 @@ from .. import ops
 from ..architectures.csp import SIZES, detection_head
 from ..data.augment import Example
 from ..data.placement import place
-from ..errors import ShapeError
+from ..errors import ShapeError, choose
 from ..graph.symbolic import Value
 from ..losses import DetectionLoss
 from ..metrics import BinnedAP50, detection_quality
@@ -35,8 +35,9 @@ NONE = -1.0
 class Detect(Task):
     """Of each place a network answers with a box and the classes' logits; `DetectionLoss` has the shapes.
 
-    `conf` is the least score of what is predicted, `iou` the overlap from which two boxes of a class say the same, and `max_det`
-    the most objects in an image. Measured is all from a score of 0.01.
+    `conf` is the least score of what is predicted, `iou` the overlap from which two boxes of a class say the same, `max_det`
+    the most objects in an image, and `nms` what becomes of boxes that say the same as a better one: "hard" removes them, "soft"
+    lowers their scores. Measured is all from a score of 0.01.
     """
 
     name = "detect"
@@ -46,8 +47,9 @@ class Detect(Task):
     best = "val_ap50"
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 
-    def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100):
+    def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100, nms: str = "hard"):
         self.conf, self.iou, self.max_det = conf, iou, max_det
+        self.nms = choose("non-maximum suppression", nms, ops.SUPPRESSIONS)
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
         if spec.height % STRIDES[-1] or spec.width % STRIDES[-1]:
@@ -80,7 +82,9 @@ class Detect(Task):
         return [(self._found(said, size, spec), size) for said, size in zip(answers[0], sizes, strict=True)]
 
     def _found(self, said: torch.Tensor, size: Size, spec: ImageSpec) -> Detections:
-        boxes, scores, labels = ops.decoded(said, least=LEAST, iou_threshold=self.iou, max_det=self.max_det)
+        boxes, scores, labels = ops.decoded(
+            said, least=LEAST, iou_threshold=self.iou, max_det=self.max_det, method=self.nms
+        )
         xyxy = within(place(size, spec).to_image(boxes.numpy()), size)
         there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)
         return Detections(xyxy[there], scores.numpy()[there], labels.numpy()[there])
