@@ -321,7 +321,7 @@ def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
     for more, words in (
         ({"image_size": 100}, "multiples of 32"),
         ({"model": "small_cnn"}, "no feature maps at strides"),
-        ({"freeze": "backbone"}, "is for classification"),
+        ({"unfreeze": "all"}, "is for classification"),
         ({"box_loss": "giou"}, "is for localization"),
         ({"augment": {"cutmix": 1.0}}, "cutmix"),
     ):

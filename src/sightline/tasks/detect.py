@@ -22,7 +22,7 @@ from ..models import Model
 from ..plots import draw_precision_recall
 from ..rewrite import cut_points, output_nodes
 from ..structures import Boxes, Detections, ImageSpec, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .found import Found
 from .localize import within
 from .mistakes import draw_mistakes, mistakes_of
@@ -68,8 +68,8 @@ class Detect(Task):
                 fix="Take yolo_n, yolo_s, yolo_m, resnet18, mobilenetv2 or another network with such maps",
             )
         size = SIZES.get(source.name.removeprefix("yolo_"), SIZES["s"])
-        output = detection_head([value for value in maps if value is not None], STRIDES, len(classes), size)
-        return Model(backbone.inputs, output, f"{backbone.name}_detect")
+        there = [value for value in maps if value is not None]
+        return on_backbone(backbone, there, detection_head(there, STRIDES, len(classes), size), self.name)
 
     def targets(self, classes: int, shares: bool) -> Targets:
         return padded_boxes

@@ -20,7 +20,7 @@ from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interva
 from ..models import Model
 from ..plots import draw_overlaps
 from ..structures import ImageSpec, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .found import Located
 
 # What a box's loss weighs beside the class's cross-entropy: squares of shares of a side are small
@@ -56,9 +56,7 @@ class Localize(Task):
                 expected="a network whose backbone ends in (None, height, width, channels)",
                 received=backbone.output_shape,
             )
-        model = Model(backbone.inputs, heads(x, len(classes)), f"{backbone.name}_localize")
-        model.metadata.update(backbone.metadata)
-        return model
+        return on_backbone(backbone, [x], heads(x, len(classes)), self.name)
 
     def targets(self, classes: int, shares: bool) -> Targets:
         return class_and_box
