@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
 
 from .. import ops
 from ..architectures.csp import SIZES, detection_head
 from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError, choose
+from ..graph.cuts import last_maps
 from ..graph.symbolic import Value
 from ..losses import DetectionLoss
 from ..metrics import BinnedAP50, detection_quality
 from ..models import Model
 from ..plots import draw_precision_recall
-from ..rewrite import cut_points, output_nodes
 from ..structures import Boxes, Detections, ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .found import Found
@@ -65,7 +64,7 @@ class Detect(Task):
             raise ShapeError(
                 f"{source.name} has no feature maps at strides of {', '.join(map(str, STRIDES))}, on which objects are found",
                 received=f"none at a stride of {missing[0]}",
-                fix="Take yolo_n, yolo_s, yolo_m, resnet18, mobilenetv2 or another network with such maps",
+                fix="Take yolo_n, yolo_s, yolo_m, resnet18, mobilenetv2, timm:mobilenetv2_100 or another network with such maps",
             )
         size = SIZES.get(source.name.removeprefix("yolo_"), SIZES["s"])
         there = [value for value in maps if value is not None]
@@ -127,19 +126,13 @@ def stages_of(backbone: Model) -> list[Value | None]:
     """The feature map at each of the strides, None where there is none: by the stages' names, or the last map of that size through which
     all that follows goes."""
     _, height, width, _ = backbone.input_shape
-    last = {
-        node.meta["shape"][1:]: node.name for node in [*cut_points(backbone), *output_nodes(backbone)] if is_map(node)
-    }
+    last = last_maps(backbone)
     found = []
     for stride in STRIDES:
         name = f"stride_{stride}"
         name = name if name in backbone.values else last.get((height // stride, width // stride), "")
         found.append(backbone.values.get(name))
     return found
-
-
-def is_map(node: fx.Node) -> bool:
-    return len(node.meta.get("shape", ())) == 3
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:

@@ -110,12 +110,12 @@ class Localize(Task):
 
 
 def map_with_places(backbone: Model) -> Value:
-    """The coarsest feature map that still has `PLACES` a side, where the stages have names; the last one otherwise."""
+    """The coarsest feature map that still has `PLACES` a side, where the stages have names; the last, or the finest named one, otherwise."""
     for stride in (32, 16, 8, 4):
         value = backbone.values.get(f"stride_{stride}")
         if value is not None and min(side or 0 for side in value.shape[1:3]) >= PLACES:
             return value
-    return backbone.output
+    return backbone.outputs[0]
 
 
 def heads(x: Value, classes: int) -> dict[str, Value]:
