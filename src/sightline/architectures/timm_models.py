@@ -82,7 +82,8 @@ def create_timm(
 def create_stages(name: str, input_shape: Sequence[int], weights: str | Path | None = None) -> Model:
     """The feature maps of a network of timm's at strides of 4, 8, 16 and 32, the last of each size, as outputs "stride_4" ...
 
-    The maps are those through which all that follows goes. A network without them is as `create_timm(include_top=False)` makes it.
+    The maps are those through which all that follows goes: of an inverted residual that halves the size they stand behind its
+    expansion, as in SSDLite (Sandler et al. 2018, section 6.2). A network without them is as `create_timm(include_top=False)` makes it.
     Arguments and errors as there.
     """
     name = checked_name(name.removeprefix(PREFIX))
@@ -101,7 +102,7 @@ def create_stages(name: str, input_shape: Sequence[int], weights: str | Path | N
 
 def _described(model: Model, backbone: Wrapped, config: Any) -> Model:
     """The model with what is known of it, and a warning where it is one layer."""
-    preprocessing = Preprocessing(tuple(config.mean), tuple(config.std)).for_channels(model.inputs[0].shape[-1])
+    preprocessing = Preprocessing(tuple(config.mean), tuple(config.std)).for_channels(model.inputs[0].inner_shape[0])
     model.metadata.update(backbone=BACKBONE, preprocessing=preprocessing.as_dict())
     if NOT_TRACED in backbone.metadata:
         model.metadata[NOT_TRACED] = backbone.metadata[NOT_TRACED]

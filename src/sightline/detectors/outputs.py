@@ -109,6 +109,8 @@ def suppressed(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, conf: float, iou: float, max_det: int, nms: str
 ) -> Detections:
     """`ops.suppressed` of arrays: the surest `max_det` of what it leaves."""
-    kept, left = ops.suppressed(*map(torch.from_numpy, (boxes, scores, labels)), iou, nms, conf)
+    kept, left = ops.suppressed(
+        torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels), iou, nms, conf
+    )
     chosen = kept[:max_det].numpy()
     return Detections(boxes[chosen], left[:max_det].numpy(), labels[chosen])
