@@ -30,6 +30,15 @@ def shared_data():
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_weights():
+    """Pretrained weights, which lie beside the project on the machines of its developers."""
+    folder = SHARED / "weights"
+    if not folder.is_dir():
+        pytest.skip("the pretrained weights are not here (a folder shared/weights beside the project)")
+    return folder
+
+
 os.environ["SIGHTLINE_PRECISION"] = "float32"  # a seed means the same result, whatever the machine finds faster
 
 

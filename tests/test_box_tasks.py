@@ -321,7 +321,7 @@ def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
     for more, words in (
         ({"image_size": 100}, "multiples of 32"),
         ({"model": "small_cnn"}, "no feature maps at strides"),
-        ({"freeze": "backbone"}, "is for classification"),
+        ({"unfreeze": "all"}, "is for classification"),
         ({"box_loss": "giou"}, "is for localization"),
         ({"augment": {"cutmix": 1.0}}, "cutmix"),
     ):
@@ -396,6 +396,28 @@ def test_small_objects_are_found_in_tiles():
         TrainedDetector(model).detect(image.astype(float))
     with pytest.raises(SightlineError, match="no detector of a run"):
         TrainedDetector(sl.create("mnist_cnn"))
+
+
+@pytest.mark.parametrize("nms", ["hard", "soft"])
+def test_predict_and_a_detector_suppress_alike(detected, scenes, nms):
+    picture = sorted(scenes["detect"].rglob("*.png"))[0]
+    ((said,), _) = detected.predict(picture, conf=0.0, iou=0.2, nms=nms)
+    found = TrainedDetector(detected.model).detect(np.asarray(Image.open(picture)), conf=0.0, iou=0.2, nms=nms)
+    assert found == said.detections
+    tiled = TrainedDetector(detected.model, tile=80).detect(np.asarray(Image.open(picture)), iou=0.2, conf=0, nms=nms)
+    assert 0 < len(tiled) <= 100
+
+
+def test_the_command_suppresses_softly(detected, scenes, run):
+    picture = sorted(scenes["detect"].rglob("*.png"))[0]
+    words = "predict", detected.path, picture, "--conf", "0", "--iou", "0.1", "--json", "--nms"
+    soft = json.loads(run(*words, "soft")[1])["predictions"][0]["detections"]
+    ((said,), _) = detected.predict(picture, conf=0.0, iou=0.1, nms="soft")
+    assert [each["score"] for each in soft] == said.detections.scores.tolist()
+    code, _, error = run(*words, "sotf")
+    assert code == 2
+    assert "sotf" in error
+    assert "soft" in error
 
 
 def test_predict_looks_at_tiles(detected, scenes, run):

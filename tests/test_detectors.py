@@ -80,6 +80,52 @@ def same(found, expected, atol=1e-6):
     np.testing.assert_array_equal(found.labels, [e[2] for e in expected])
 
 
+@pytest.mark.parametrize("size", [(23, 28), (31, 21), (20, 20)])
+def test_paths_that_pad_unlike_meet_at_every_size_of_a_picture(size):
+    """At a stride of 2 a padded 3x3 window has one place less on odd sizes than a 1x1 window."""
+    x = inputs = sl.Input((20, 20, 1))
+    x = layers.Add()([layers.Conv2D(3, side, strides=2, padding="same")(x) for side in (3, 1)])
+    model = sl.Model(inputs, layers.Dense(2, activation="softmax")(layers.Flatten()(x)))
+    dense = sl.rewrite.to_fully_convolutional(model)
+    image = picture(size, channels=1)
+    if size != (20, 20):
+        with pytest.raises(RuntimeError, match="must match"):
+            dense(torch.zeros(1, 1, *size))
+    expected = sl.rewrite.score_map(dense).shape(size)
+    assert sl.measure.dense_difference(model, dense, image.astype(np.float32)).windows == np.prod(expected)
+    for tile in (None, 26):
+        found = DenseDetector(model, tile=tile).detect(image, conf=0, iou=1, max_det=10**6)
+        rows, columns = (-(-(side - 20) // 2) + 1 for side in size)
+        assert len(found) == 2 * rows * columns
+
+
+def softened(found, conf, threshold, max_det):
+    """Bodla et al. 2017, figure 2, by plain loops: the linear rule."""
+    rest = [list(each) for each in zip(found.scores, found.xyxy, found.labels, strict=True)]
+    kept = []
+    while rest:
+        best = rest.pop(max(range(len(rest)), key=lambda i: rest[i][0]))
+        kept.append(tuple(best))
+        for each in rest:
+            overlap = iou(best[1], each[1])
+            if each[2] == best[2] and overlap > threshold:
+                each[0] *= 1 - overlap
+        rest = [each for each in rest if each[0] >= conf]
+    return kept[:max_det]
+
+
+@pytest.mark.parametrize("kind", [DenseDetector, lambda model: SlidingWindowDetector(model, stride=2)])
+def test_soft_suppression_is_the_brute_force(kind):
+    detector, image = kind(classifier(box=True)), picture((33, 41))
+    every = detector.detect(image, conf=0.3, iou=1.0, max_det=10**6)
+    found = detector.detect(image, conf=0.3, iou=0.4, max_det=10**6, nms="soft")
+    same(found, softened(every, 0.3, 0.4, 10**6))
+    assert len(set(found.scores) & set(every.scores)) < len(found) < len(every)
+    assert detector.detect(image, conf=0.3, iou=0.4, max_det=5, nms="soft") == found[:5]
+    with pytest.raises(SightlineError, match=r"non-maximum suppression.*sotf"):
+        detector.detect(image, nms="sotf")
+
+
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize("size", [(33, 41), (12, 10), (13, 10), (5, 60)])
 @pytest.mark.parametrize("background", [None, 2])

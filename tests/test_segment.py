@@ -91,9 +91,7 @@ def network(size=64, classes=3):
     x = sl.layers.MaxPooling2D(2)(x)
     x = sl.layers.UpSampling2D(4)(sl.layers.Conv2D(8, 1, activation="relu")(x))
     model = sl.Model(inputs, sl.layers.Conv2D(classes, 1)(x))
-    model.metadata.update(
-        task="segment", classes=list("abc"), image=ImageSpec(size, size, 3, "letterbox").as_dict()
-    )
+    model.metadata.update(task="segment", classes=list("abc"), image=ImageSpec(size, size, 3, "letterbox").as_dict())
     return model
 
 
@@ -300,7 +298,18 @@ def test_damaged_masks_get_a_sentence(tmp_path, run, spoil, words):
     spoil(masks)
     data = masked(tmp_path / "d", masks)
     code, out, err = run(
-        "train", data, "--task", "segment", "--epochs", 1, "--image-size", 32, "--runs", tmp_path / "r", "--device", "cpu"
+        "train",
+        data,
+        "--task",
+        "segment",
+        "--epochs",
+        1,
+        "--image-size",
+        32,
+        "--runs",
+        tmp_path / "r",
+        "--device",
+        "cpu",
     )
     assert words in out + err
     assert code in (0, 2)

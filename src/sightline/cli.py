@@ -365,6 +365,10 @@ def predict(
         float | None, typer.Option(min=0, max=1, help="The overlap from which two boxes of a class are one [0.6].")
     ] = None,
     max_det: Annotated[int | None, typer.Option(min=1, help="The most objects in an image [100].")] = None,
+    nms: Annotated[
+        str | None,
+        typer.Option(help="hard, or soft: lower the score of a box like a better one [hard].", metavar="NAME"),
+    ] = None,
     tile: Annotated[
         int | None, typer.Option(min=16, help="Look at squares of so many pixels too, for small objects [none].")
     ] = None,
@@ -381,7 +385,7 @@ def predict(
 
     def answered() -> Iterator[Any]:
         reader = Run(run, device or "auto")
-        for said in reader.predictions(files, save=save, tile=tile, conf=conf, iou=iou, max_det=max_det):
+        for said in reader.predictions(files, save=save, tile=tile, conf=conf, iou=iou, max_det=max_det, nms=nms):
             if isinstance(said, Problem):
                 problems.append(said)
             elif as_json or not videos.count(said):

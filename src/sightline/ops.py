@@ -15,6 +15,7 @@ from .errors import ArgumentError, ShapeError, choose
 
 COMPARED = 1000  # of a detector's surest boxes, before those that say the same are removed
 SOFT = ("linear", "gaussian")
+SUPPRESSIONS = ("hard", "soft")
 
 
 def xyxy_to_cxcywh(boxes: torch.Tensor) -> torch.Tensor:
@@ -153,20 +154,35 @@ def nms(
 
 
 def decoded(
-    said: torch.Tensor, *, least: float = 0.01, iou_threshold: float = 0.6, max_det: int = 100
+    said: torch.Tensor, *, least: float = 0.01, iou_threshold: float = 0.6, max_det: int = 100, method: str = "hard"
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What a detector's answer for one image says: boxes (n, 4), scores (n,) and labels (n,), the best first.
 
     `said` (A, 4 + classes): a box and the classes' logits for each place. Scores below `least` go, then all but the
-    best 1,000, then what says the same (`nms`), then all but `max_det`.
+    best 1,000, then what says the same (`suppressed`, by `method`), then all but `max_det`.
     """
     scores = said[:, 4:].sigmoid()
     places, labels = (scores >= least).nonzero().unbind(1)
     best = scores[places, labels].argsort(descending=True, stable=True)[:COMPARED]
     places, labels = places[best], labels[best]
     boxes, scores = said[places, :4].double(), scores[places, labels]
-    kept = nms(boxes, scores, labels, iou_threshold)[:max_det]
-    return boxes[kept], scores[kept], labels[kept]
+    kept, scores = suppressed(boxes, scores, labels, iou_threshold, method, least)
+    kept, scores = kept[:max_det], scores[:max_det]
+    return boxes[kept], scores, labels[kept]
+
+
+def suppressed(
+    boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, iou_threshold: float, method: str, least: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(numbers of the boxes that stay, their scores), the best first, where boxes of a class overlap by more than `iou_threshold`.
+
+    "hard" removes all but the best (`nms`); "soft" lowers the others' scores by 1 - IoU (`soft_nms`, "linear"), and removes what
+    falls below `least`.
+    """
+    if choose("non-maximum suppression", method, SUPPRESSIONS) == "soft":
+        return soft_nms(boxes, scores, labels, iou_threshold, method="linear", least=least)
+    kept = nms(boxes, scores, labels, iou_threshold)
+    return kept, scores[kept]
 
 
 def soft_nms(

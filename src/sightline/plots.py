@@ -34,9 +34,7 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     _write(figure, path)
 
 
-def draw_confusion(
-    confusion: np.ndarray, classes: Sequence[str], path: Path, *, in_percent: bool = False
-) -> None:
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, *, in_percent: bool = False) -> None:
     """Rows are true classes, columns what the network said; shade is the share of the row, numbers are counts, or per cent of the row."""
     size = min(14.0, 2.6 + 0.55 * len(classes))
     figure = _figure(size, size * 0.92)

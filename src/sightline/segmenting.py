@@ -63,7 +63,9 @@ class TrainedSegmenter:
     def _overlap(self, asked: int | None) -> int:
         if self.tile is None:
             return 0
-        overlap = self._rounded(self.tile // 4 if asked is None else whole_number(asked, "TrainedSegmenter: overlap", least=0))
+        overlap = self._rounded(
+            self.tile // 4 if asked is None else whole_number(asked, "TrainedSegmenter: overlap", least=0)
+        )
         if 2 * overlap > self.tile:
             raise ArgumentError(
                 "Neighbouring tiles share at most half of their pixels", expected=f"at most {self.tile // 2}",
@@ -109,8 +111,8 @@ class TrainedSegmenter:
 def stride_of(model: Model) -> int:
     """The most pixels of the input that lie between two places of a feature map of its own; a map of one place is none."""
     height, width, _ = model.input_shape[1:]
-    shapes = [value.shape for value in model.values.values() if len(value.shape) == 4 and value.shape[1] > 1]
-    strides = [max(-(-height // shape[1]), -(-width // shape[2])) for shape in shapes]
+    shapes = [value.inner_shape for value in model.values.values() if len(value.inner_shape) == 3]
+    strides = [max(-(-height // rows), -(-width // columns)) for _, rows, columns in shapes if rows > 1]
     return 1 << (max(strides, default=1) - 1).bit_length()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class Boxes:
     an impossible one too, which `data.check` names; a class number of -1 is a name or number that is no class. Read-only.
 
     For measuring: `crowd` (n,) marks boxes around many objects (COCO's iscrowd), `ignored` (n,) objects that need not be found
-    (VOC's difficult), both False where not given; `area` (n,) in square pixels is what an object covers, its box's where not given.
+    (VOC's difficult), both False where not given; `area` (n,) in square pixels is what an object covers, its box's where not given
+    or NaN.
     """
 
     def __init__(self, xyxy: Any = (), labels: Any = (), *, crowd: Any = None, ignored: Any = None, area: Any = None):
@@ -62,14 +64,41 @@ class Boxes:
             )
         self.crowd = np.zeros(len(self), bool) if crowd is None else np.array(crowd, bool).reshape(-1)
         self.ignored = np.zeros(len(self), bool) if ignored is None else np.array(ignored, bool).reshape(-1)
-        self.area = _areas(self.xyxy) if area is None else np.array(area, np.float64).reshape(-1)
+        self.area = np.full(len(self), np.nan) if area is None else np.array(area, np.float64).reshape(-1)
         for name in ("crowd", "ignored", "area"):
             if len(getattr(self, name)) != len(self):
                 raise ShapeError(
                     f"{name} has one value for each box", expected=len(self), received=len(getattr(self, name))
                 )
+        self.area = np.where(np.isnan(self.area), _areas(self.xyxy), self.area)
         for each in self._arrays():
             each.setflags(write=False)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Boxes]) -> Boxes:
+        """The boxes of several together."""
+        if not parts:
+            return cls()
+        xyxy, labels, crowd, ignored, area = map(np.concatenate, zip(*(part._arrays() for part in parts), strict=True))
+        return cls(xyxy, labels, crowd=crowd, ignored=ignored, area=area)
+
+    def relabelled(self, labels: Any) -> Boxes:
+        """The same objects under other class numbers."""
+        return Boxes(self.xyxy, labels, crowd=self.crowd, ignored=self.ignored, area=self.area)
+
+    def moved(self, xyxy: Any) -> Boxes:
+        """The same objects elsewhere: other boxes (n, 4), of which each covers the share that it covered before."""
+        boxes = np.array(xyxy, np.float64).reshape(-1, 4)
+        before, after = _areas(self.xyxy), _areas(boxes)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            area = np.where(self.area == before, after, self.area * (after / before))
+        return Boxes(boxes, self.labels, crowd=self.crowd, ignored=self.ignored, area=area)
+
+    def marks(self) -> dict[str, list[Any]]:
+        """What is said of the boxes besides where and of which class they are: `crowd`, `ignored` and `area`, where any has it."""
+        told = {name: each.tolist() for name in ("crowd", "ignored") if (each := getattr(self, name)).any()}
+        own = not np.array_equal(self.area, _areas(self.xyxy), equal_nan=True)
+        return told | ({"area": self.area.tolist()} if own else {})
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self.xyxy, self.labels, self.crowd, self.ignored, self.area
@@ -95,10 +124,7 @@ class Boxes:
 
     def __repr__(self) -> str:
         told = [repr(self.xyxy.tolist()), repr(self.labels.tolist())]
-        told += [f"{name}={each.tolist()}" for name in ("crowd", "ignored") if (each := getattr(self, name)).any()]
-        if not np.array_equal(self.area, _areas(self.xyxy), equal_nan=True):
-            told.append(f"area={self.area.tolist()}")
-        return f"Boxes({', '.join(told)})"
+        return f"Boxes({', '.join(told + [f'{name}={each}' for name, each in self.marks().items()])})"
 
 
 def _areas(xyxy: np.ndarray) -> np.ndarray:
@@ -227,10 +253,11 @@ class Dataset:
         return tuple(sample for samples in self.splits.values() for sample in samples)
 
     def counts(self, split: str) -> list[int]:
-        """Images (or, where there are boxes, boxes) of each class in a split."""
+        """Images (or, where there are boxes, boxes without crowds) of each class in a split."""
         counts = [0] * len(self.classes)
         for sample in self.splits.get(split, ()):
-            labels = [sample.label] if sample.boxes is None else sample.boxes.labels.tolist()
+            boxes = sample.boxes
+            labels = [sample.label] if boxes is None else boxes.labels[~boxes.crowd].tolist()
             for label in labels:
                 if label is not None and label >= 0:
                     counts[label] += 1

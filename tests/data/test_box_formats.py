@@ -334,7 +334,8 @@ def test_coco_crowds_polygons_unknown_categories_and_empty_images(tmp_path):
     for name in "abcd":
         put(tmp_path / f"{name}.png")
     boxes = [
-        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "iscrowd": 1},
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "iscrowd": 1, "area": 3},
+        {"id": 5, "image_id": 1, "category_id": 1, "segmentation": {"counts": [], "size": [10, 20]}, "iscrowd": 1},
         {"id": 2, "image_id": 1, "category_id": 1, "segmentation": [[5, 1, 9.5, 2, 6, 8], [4, 3, 5, 3, 5, 4]]},
         {"id": 3, "image_id": 2, "category_id": 9, "bbox": [5, 5, -2, 0]},
         {"id": 4, "image_id": 3, "category_id": 1, "bbox": [float("nan"), 0, 100, 1e300]},
@@ -343,10 +344,25 @@ def test_coco_crowds_polygons_unknown_categories_and_empty_images(tmp_path):
     dataset = read(tmp_path, "coco")
     assert dataset.problems == ()
     a, b, c, d = dataset.splits["all"]
-    assert a.boxes == Boxes([[4, 1, 9.5, 8]], [0])
+    assert a.boxes == Boxes([[1, 1, 3, 3], [4, 1, 9.5, 8]], [0, 0], crowd=[True, False], area=[3, 38.5])
     assert b.boxes == Boxes([[5, 5, 3, 5]], [-1])
     assert c.boxes == Boxes([[np.nan, 0, np.nan, 1e300]], [0])
     assert d.boxes == Boxes()
+
+
+def test_marks_come_back_from_the_files_that_carry_them(tmp_path):
+    marked = Boxes([[1, 1, 9, 8], [2, 2, 5, 6]], [0, 1], crowd=[False, True], ignored=[True, False], area=[30.5, 12])
+    dataset = Dataset(
+        tmp_path, ("cat", "dog"), {"train": (Sample(put(tmp_path / "a.png"), boxes=marked),)}, ("train",), task="detect"
+    )
+    (said,) = rewritten(dataset, tmp_path / "coco", "coco").samples
+    assert said.boxes == Boxes(marked.xyxy, marked.labels, crowd=marked.crowd, area=marked.area)
+    (said,) = rewritten(dataset, tmp_path / "voc", "voc").samples
+    assert said.boxes == Boxes(marked.xyxy, marked.labels, ignored=marked.ignored)
+    chosen = sources.only_classes(rewritten(dataset, tmp_path / "again", "coco"), ["dog"])
+    assert chosen.samples[0].boxes == Boxes([[2, 2, 5, 6]], [0], crowd=[True], area=[12])
+    (alone,) = sources.one_box_each(rewritten(dataset, tmp_path / "one", "coco")).samples
+    assert (alone.label, len(alone.boxes)) == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "{outside}/secret.png", "..\\secret.png"])

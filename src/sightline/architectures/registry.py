@@ -127,6 +127,19 @@ def create(
     return model
 
 
+def create_backbone(name: str, input_shape: Sequence[int], weights: str | Path | None = None) -> Model:
+    """A network of that name without its head, for a head of another kind; arguments as `create` has them.
+
+    Stages are named values, "stride_4" ... "stride_32". Those of a network of timm's, which is one layer, are the outputs, the
+    finest first, where it has any; otherwise the output is the last feature map.
+    """
+    if name.startswith(TIMM):
+        from . import timm_models
+
+        return timm_models.create_stages(name, input_shape, weights)
+    return create(name, input_shape, None, weights, include_top=False)
+
+
 def _checked_shape(name: str, architecture: Architecture, input_shape: Sequence[int] | None) -> tuple[int, int, int]:
     shape = tuple(input_shape or architecture.input_shape)
     if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import fx
-
+from ..graph.cuts import last_maps
 from ..graph.symbolic import Value
 from ..models import Model
-from ..rewrite import cut_points, output_nodes
 
 
 def stages_of(backbone: Model, strides: Sequence[int]) -> list[Value | None]:
     """The feature map at each of the strides, None where there is none: by the stages' names, or the last map of that size through which
     all that follows goes."""
     _, height, width, _ = backbone.input_shape
-    last = {
-        node.meta["shape"][1:]: node.name for node in [*cut_points(backbone), *output_nodes(backbone)] if is_map(node)
-    }
+    last = last_maps(backbone)
     found = []
     for stride in strides:
         smaller, larger = (height // stride, width // stride), (-(-height // stride), -(-width // stride))
@@ -25,7 +21,3 @@ def stages_of(backbone: Model, strides: Sequence[int]) -> list[Value | None]:
         name = name if name in backbone.values else last.get(smaller, last.get(larger, ""))
         found.append(backbone.values.get(name))
     return found
-
-
-def is_map(node: fx.Node) -> bool:
-    return len(node.meta.get("shape", ())) == 3

@@ -14,12 +14,13 @@ from torch import nn
 
 from .. import activations
 from ..errors import ArgumentError, ModelFileError, ShapeError, whole_number
+from ..graph.cuts import last_maps
 from ..graph.io import Recipe
 from ..graph.symbolic import Value
 from ..layers import Dense, GlobalAveragePooling2D, Input
 from ..layers.base import checked_shape
 from ..models import Model
-from .family import Preprocessing
+from .family import Preprocessing, stage
 from .foreign import NOT_TRACED, Wrapped, one_layer_only, wrapped
 from .tracing import first_line
 from .weights import read
@@ -27,6 +28,7 @@ from .weights import read
 PREFIX = "timm:"
 MAKER = "timm"  # as a model file names this one
 BACKBONE, CLASSIFIER = "backbone", "fc"
+STRIDES = (4, 8, 16, 32)
 LARGEST = 2**34  # bytes: no network of timm's has weights or tables near this, but for images that no one has
 
 
@@ -71,14 +73,40 @@ def create_timm(
     if include_top:
         dense = Dense(classes, activation=activations.checked(classifier_activation), name=CLASSIFIER)
         outputs = dense(_pooled(features, name))
-    model = Model(inputs, outputs, name=f"{PREFIX}{name}")
-    preprocessing = Preprocessing(tuple(config.mean), tuple(config.std)).for_channels(shape[2])
+    model = _described(Model(inputs, outputs, name=f"{PREFIX}{name}"), backbone, config)
+    if source is not None:
+        _take_over(module, dense if include_top else None, source, str(weights), _classifiers(config))
+    return model
+
+
+def create_stages(name: str, input_shape: Sequence[int], weights: str | Path | None = None) -> Model:
+    """The feature maps of a network of timm's at strides of 4, 8, 16 and 32, the last of each size, as outputs "stride_4" ...
+
+    The maps are those through which all that follows goes: of an inverted residual that halves the size they stand behind its
+    expansion, as in SSDLite (Sandler et al. 2018, section 6.2). A network without them is as `create_timm(include_top=False)` makes it.
+    Arguments and errors as there.
+    """
+    name = checked_name(name.removeprefix(PREFIX))
+    shape = checked_shape(input_shape, f"{PREFIX}{name}")
+    source = None if weights is None else _tensors(name, shape, weights)
+    module, backbone = _backbone(name, shape, include_top=False, stages=True)
+    inputs = Input(shape)
+    maps = backbone(inputs)
+    if isinstance(maps, tuple):
+        maps = [stage(value, shape[0] // (value.shape[1] or 1)) for value in maps]
+    model = _described(Model(inputs, maps, name=f"{PREFIX}{name}"), backbone, _config(name))
+    if source is not None:
+        _take_over(module, None, source, str(weights), _classifiers(_config(name)))
+    return model
+
+
+def _described(model: Model, backbone: Wrapped, config: Any) -> Model:
+    """The model with what is known of it, and a warning where it is one layer."""
+    preprocessing = Preprocessing(tuple(config.mean), tuple(config.std)).for_channels(model.inputs[0].inner_shape[0])
     model.metadata.update(backbone=BACKBONE, preprocessing=preprocessing.as_dict())
     if NOT_TRACED in backbone.metadata:
         model.metadata[NOT_TRACED] = backbone.metadata[NOT_TRACED]
-        warnings.warn(one_layer_only(backbone), stacklevel=3)
-    if source is not None:
-        _take_over(module, dense if include_top else None, source, str(weights), _classifiers(config))
+        warnings.warn(one_layer_only(backbone), stacklevel=4)
     return model
 
 
@@ -103,20 +131,38 @@ def _config(name: str) -> Any:
     return timm.get_pretrained_cfg(name)
 
 
-def _backbone(name: str, shape: Sequence[int], include_top: bool) -> tuple[nn.Module, Wrapped]:
-    """(timm's module, the network that is made of it): pooled features, or with `include_top=False` the last feature map."""
+def _backbone(name: str, shape: Sequence[int], include_top: bool, stages: bool = False) -> tuple[nn.Module, Wrapped]:
+    """(timm's module, the network that is made of it): pooled features, or with `include_top=False` the last feature map, or with `stages`
+    those of all its strides, where it has them."""
     module = _made(name, shape, pretrained=False, num_classes=0)
     whole, prefix = (module, "") if include_top else (Unpooled(module), "model.")
     try:
         network = wrapped(whole, tuple(shape), BACKBONE, prefix)
     except ShapeError as error:
         raise ShapeError(f"{PREFIX}{name} cannot be made for images of {tuple(shape)}: {error}") from error
+    if stages:
+        network = _with_stages(network)
     theirs = {id(tensor): key for key, tensor in whole.state_dict(keep_vars=True).items()}
     names = {key: theirs[id(tensor)].removeprefix(prefix) for key, tensor in network.state_dict(keep_vars=True).items()}
-    arguments = {"name": name, "input_shape": list(shape), "include_top": include_top}
+    arguments = {"name": name, "input_shape": list(shape), "include_top": include_top} | (
+        {"stages": True} if stages else {}
+    )
     network.recipe = Recipe(MAKER, arguments, names)
     network.module_kind = type(module).__name__
     return module, network
+
+
+def _with_stages(network: Wrapped) -> Wrapped:
+    """The network up to its feature maps at `STRIDES`, which are its outputs; itself where it has none."""
+    _, height, width, _ = network.input_shape
+    maps = last_maps(network)
+    found = [maps[size] for stride in STRIDES if (size := (height // stride, width // stride)) in maps]
+    if not found:
+        return network
+    staged = Wrapped(network.inputs, [network.values[each] for each in found], network.name)
+    staged.training = network.training
+    staged.metadata.update(network.metadata)
+    return staged
 
 
 def _made(name: str, shape: Sequence[int], **arguments: Any) -> nn.Module:
@@ -201,14 +247,15 @@ def _take_over(
 
 def backbone_from(arguments: Any) -> Wrapped:
     """The backbone that a model file describes; its weights are new. Raises SightlineError for what `create_timm` never wrote."""
-    if not isinstance(arguments, dict) or arguments.keys() != {"name", "input_shape", "include_top"}:
+    if not isinstance(arguments, dict) or arguments.keys() - {"stages"} != {"name", "input_shape", "include_top"}:
         raise ArgumentError("A network of timm's has other arguments", received=repr(arguments)[:200])
     name, include_top = checked_name(arguments["name"]), arguments["include_top"]
     shape = checked_shape(arguments["input_shape"], f"{PREFIX}{name}")
-    if len(shape) != 3 or not isinstance(include_top, bool):
+    stages = arguments.get("stages", False)
+    if len(shape) != 3 or not isinstance(include_top, bool) or not isinstance(stages, bool):
         raise ArgumentError("A network of timm's takes (height, width, channels)", received=repr(arguments)[:200])
     _refuse_huge(name, shape)
-    return _backbone(name, shape, include_top)[1]
+    return _backbone(name, shape, include_top, stages)[1]
 
 
 def _refuse_huge(name: str, shape: Sequence[int]) -> None:

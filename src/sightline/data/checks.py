@@ -73,6 +73,8 @@ def box_problems(sample: Sample, size: tuple[int, int]) -> Iterator[tuple[int, P
         for kind in _kinds_of_box(box, label, size):
             corners = ", ".join(f"{value:g}" for value in box)
             yield number, Problem(sample.path, f"box {number + 1} ({corners})", kind)
+        if boxes.crowd[number]:  # it may lie on whatever is in it
+            continue
         if (*box, label) in seen:
             yield number, Problem(sample.path, f"box {number + 1} is there twice", "box-twice")
         seen.add((*box, label))
@@ -232,4 +234,4 @@ def _usable(sample: Sample, facts: Facts, task: str) -> Sample | None:
     good = sample.boxes[[number for number in range(len(sample.boxes)) if number not in wrong]]
     if task == "localize" and not len(good):
         return None
-    return replace(sample, boxes=Boxes(np.clip(good.xyxy, 0, [facts.size[1], facts.size[0]] * 2), good.labels))
+    return replace(sample, boxes=good.moved(np.clip(good.xyxy, 0, [facts.size[1], facts.size[0]] * 2)))

@@ -92,7 +92,12 @@ def fit(image: Image.Image, spec: ImageSpec) -> np.ndarray:
 def as_picture(image: Any) -> Image.Image:
     """An array that a person holds, uint8 (height, width) or with 1 or 3 channels, as a Pillow image. Raises ShapeError."""
     array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)) or not array.size:
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] not in (1, 3))
+        or not array.size
+    ):
         raise ShapeError(
             "This is no image", expected="uint8 (height, width), or with 1 or 3 channels",
             received=f"{array.shape} of {array.dtype}",

@@ -46,7 +46,7 @@ def mixup(first: Example, second: Example, share: float) -> Example:
     blend = first.pixels * np.float32(share) + second.pixels * np.float32(1 - share)
     boxes = first.boxes
     if first.boxes is not None and second.boxes is not None:
-        boxes = joined([first.boxes, second.boxes])
+        boxes = Boxes.joined([first.boxes, second.boxes])
     return replace(first, pixels=rounded(blend), labels=_shared(first, second, share), boxes=boxes)
 
 
@@ -89,17 +89,12 @@ def mosaic(four: list[Example], chance: np.random.Generator, min_visible: float)
     start = chance.uniform(0, 1, 2) * (2 - scale) * (width, height)
     matrix = np.array([[scale, 0, start[0]], [0, scale, start[1]]])
     pixels = rounded(warp(canvas, matrix, (height, width), fill=PADDING))
-    together = joined(boxes)
+    together = Boxes.joined(boxes)
     seen = visible(together, moved_corners(together.xyxy, matrix), (height, width), min_visible)
     return Example(
         pixels, (), None if four[0].boxes is None else seen,
         None if mask is None else warp_mask(mask, matrix, (height, width), fill=IGNORE),
     )  # fmt: skip
-
-
-def joined(parts: list[Boxes]) -> Boxes:
-    """The boxes of several together."""
-    return Boxes([box for part in parts for box in part.xyxy], [label for part in parts for label in part.labels])
 
 
 def _overlap(left: int, top: int, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -96,7 +96,7 @@ def visible(boxes: Boxes, corners: np.ndarray, size: tuple[int, int], least: flo
         left = _area(inside)
         upright = (boxes.xyxy[:, :2] < boxes.xyxy[:, 2:]).all(1)
         keep = upright & (left > 0) & (left >= least * whole * (1 - 1e-9))
-    return Boxes(inside[keep], boxes.labels[keep])
+    return boxes[keep].moved(inside[keep])
 
 
 def _bounds_inside(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from ..data.decode import PADDING
-from ..errors import ArgumentError, ShapeError, whole_number
+from ..errors import ArgumentError, ShapeError, choose, whole_number
 from ..graph.network import Network
 from ..graph.symbolic import inference
 from ..layout import to_channels_first
+from ..ops import SUPPRESSIONS
 from ..rewrite import ScoreMap, in_place
 from ..structures import Detections
 from ..training.numerics import in_full_float32
@@ -26,22 +27,24 @@ Pair = tuple[int, int]
 class Detector(abc.ABC):
     """Anything that finds objects in images."""
 
-    def detect(self, images: Any, *, conf: float = 0.5, iou: float = 0.5, max_det: int = 100) -> Any:
+    def detect(self, images: Any, *, conf: float = 0.5, iou: float = 0.5, max_det: int = 100, nms: str = "hard") -> Any:
         """`Detections` of an image (height, width, channels), in its pixels; a list of them for a list of images.
 
-        What scores at least `conf` is a candidate; of candidates of one class that overlap by more than `iou` the best stays, and
-        of all the best `max_det`. Raises ShapeError for what is no image of the network's, ArgumentError for settings out of range.
+        What scores at least `conf` is a candidate; of candidates of one class that overlap by more than `iou` the best stays (with
+        `nms` "soft" the others' scores are lowered instead: see `ops.suppressed`), and of all the best `max_det`.
+        Raises ShapeError for what is no image of the network's, ArgumentError for settings out of range.
         """
         for name, value in (("conf", conf), ("iou", iou)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ArgumentError(f"detect: {name} is from 0 to 1", received=repr(value))
         max_det = whole_number(max_det, "detect: max_det", least=0)
+        choose("non-maximum suppression", nms, SUPPRESSIONS)
         if isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4:
-            return [self._of_one(image, conf, iou, max_det) for image in images]
-        return self._of_one(images, conf, iou, max_det)
+            return [self._of_one(image, conf, iou, max_det, nms) for image in images]
+        return self._of_one(images, conf, iou, max_det, nms)
 
     @abc.abstractmethod
-    def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
+    def _of_one(self, image: Any, conf: float, iou: float, max_det: int, nms: str) -> Detections:
         """What is found in one image, in its pixels."""
 
 
@@ -65,7 +68,7 @@ class WindowDetector(Detector):
         self.box = box_output(model)
         self._faster = in_place(model)
 
-    def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
+    def _of_one(self, image: Any, conf: float, iou: float, max_det: int, nms: str) -> Detections:
         array = self._checked(image)
         size = array.shape[0], array.shape[1]
         found = []
@@ -75,7 +78,7 @@ class WindowDetector(Detector):
             boxes, scores, labels = candidates(windows, conf, self.background, self.model.name)
             back = np.array([size[1] / new[1], size[0] / new[0]] * 2)
             found.append((boxes * back, scores, labels))
-        return best(found, size, iou, max_det)
+        return best(found, size, conf, iou, max_det, nms)
 
     def _checked(self, image: Any) -> np.ndarray:
         array = np.asarray(image)

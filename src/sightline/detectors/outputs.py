@@ -92,13 +92,25 @@ def within(windows: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1)
 
 
-def best(found: Sequence[tuple[np.ndarray, ...]], size: tuple[int, int], iou: float, max_det: int) -> Detections:
-    """What is left of candidates in an image of `size` (height, width): cut to it, one of those that overlap, the surest `max_det`."""
+def best(
+    found: Sequence[tuple[np.ndarray, ...]], size: tuple[int, int], conf: float, iou: float, max_det: int, nms: str
+) -> Detections:
+    """What is left of candidates in an image of `size` (height, width): cut to it, of those that overlap what `nms` leaves, the
+    surest `max_det`."""
     boxes, scores, labels = (np.concatenate(each) for each in zip(*found, strict=True))
     boxes = boxes.copy()
     boxes[:, 0::2], boxes[:, 1::2] = boxes[:, 0::2].clip(0, size[1]), boxes[:, 1::2].clip(0, size[0])
     seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     boxes, scores, labels = boxes[seen], scores[seen], labels[seen]
-    kept = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels), iou)
+    return suppressed(boxes, scores, labels, conf, iou, max_det, nms)
+
+
+def suppressed(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, conf: float, iou: float, max_det: int, nms: str
+) -> Detections:
+    """`ops.suppressed` of arrays: the surest `max_det` of what it leaves."""
+    kept, left = ops.suppressed(
+        torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels), iou, nms, conf
+    )
     chosen = kept[:max_det].numpy()
-    return Detections(boxes[chosen], scores[chosen], labels[chosen])
+    return Detections(boxes[chosen], left[:max_det].numpy(), labels[chosen])

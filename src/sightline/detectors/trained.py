@@ -19,6 +19,7 @@ from ..tasks.detect import Detect
 from ..training import loop
 from ..training.batches import Batch
 from .base import Detector
+from .outputs import suppressed
 
 Area = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 EDGE = 1.0  # pixels from a tile's inner edge, within which a box ends because the tile does
@@ -45,21 +46,24 @@ class TrainedDetector(Detector):
         self.overlap, self.batch_size = overlap, whole_number(batch_size, "TrainedDetector: batch_size")
         self._ask = loop.asking(model)
 
-    def _of_one(self, image: Any, conf: float, iou: float, max_det: int) -> Detections:
+    def _of_one(self, image: Any, conf: float, iou: float, max_det: int, nms: str) -> Detections:
         picture = as_picture(image)
         height, width = picture.height, picture.width
         areas = [(0, 0, width, height), *tiles((height, width), self.tile, self.overlap)]
+        alone = len(areas) == 1
+        # Where tiles are joined, scores are lowered once, of all of them together
+        apart = Detect(conf, iou, max_det, nms) if alone or nms == "hard" else Detect(conf, 1.0, ops.COMPARED)
         parts = [
             _placed(found, area, (height, width))
             for first in range(0, len(areas), self.batch_size)
-            for area, found in self._found(picture, areas[first : first + self.batch_size], Detect(conf, iou, max_det))
+            for area, found in self._found(picture, areas[first : first + self.batch_size], apart)
         ]
         xyxy, scores, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
         sure = scores >= conf
         xyxy, scores, labels = xyxy[sure], scores[sure], labels[sure]
-        boxes, sureness, numbers = (torch.from_numpy(each) for each in (xyxy, scores, labels))
-        kept = ops.nms(boxes, sureness, numbers, iou)[:max_det].numpy()
-        return Detections(xyxy[kept], scores[kept], labels[kept])
+        if alone:
+            return Detections(xyxy, scores, labels)
+        return suppressed(xyxy, scores, labels, conf, iou, max_det, nms)
 
     def _found(self, picture: Image.Image, areas: list[Area], task: Detect) -> Iterator[tuple[Area, Detections]]:
         """What is found in areas of the image, in their own pixels."""

@@ -39,12 +39,15 @@ class DenseDifference:
 def dense_difference(model: Network, dense: Network, image: Any, batch_size: int = 64) -> DenseDifference:
     """Slide `model` over `image` (height, width, channels) by the stride of `dense` and compare: see `DenseDifference`.
 
-    `dense` is what `rewrite.to_fully_convolutional` made of `model`. Computed in the type of the weights. With "same" padding the two
+    `dense` is what `rewrite.to_fully_convolutional` made of `model`. Rows and columns beyond the last whole window are cut off: no score is
+    of them, and paths that pad unlike meet only at a window and whole strides. Computed in the type of the weights. With "same" padding the two
     differ, for a crop ends where the image goes on. Raises ShapeError where the image is no such image, or smaller than a window.
     """
     where = score_map(dense)
     x = _as_batch(model, image)
     shape = where.shape((x.shape[2], x.shape[3]))
+    height, width = where.extent(shape)
+    x = x[:, :, :height, :width]
     with inference(model), inference(dense), in_full_float32():
         maps = [part[0, :, : shape[0], : shape[1]].flatten(1).T for part in flat(dense(x))]
         answers = [[part.flatten(1) for part in flat(model(crops))] for crops in _crops(x, where, shape, batch_size)]

@@ -1,19 +1,11 @@
 """Graph -> graph: networks made from networks. Each rewrite shares the weights of what it was made from."""
 
+from ..graph.cuts import cut_points, output_nodes
 from .dilating import dilate
 from .faster import in_place, pool_before_activation
 from .folding import FOLDABLE, fold_batchnorm
 from .fully_convolutional import to_fully_convolutional
-from .networks import (
-    GLOBAL,
-    cut_points,
-    ends_in_softmax,
-    on_input,
-    output_nodes,
-    remove_head,
-    split_at,
-    with_dropout,
-)
+from .networks import GLOBAL, ends_in_softmax, on_input, remove_head, split_at, with_dropout
 from .recomputing import recompute
 from .score_map import ScoreMap, score_map
 

@@ -7,17 +7,11 @@ from typing import Any
 from torch import fx, nn
 
 from ..errors import SightlineError, choose
-from ..graph.build import call_layer, layer_of, map_nodes, replay
+from ..graph.build import call_layer, layer_of, replay
+from ..graph.cuts import cut_points, output_nodes
 from ..graph.network import Network, public_class
 from ..graph.symbolic import Value
 from ..layers import Dense, Dropout, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D
-
-
-def output_nodes(network: Network) -> list[fx.Node]:
-    """The nodes whose values are the network's outputs, in order."""
-    nodes: list[fx.Node] = []
-    map_nodes(nodes.append, network.graph.output_node().args[0])
-    return nodes
 
 
 def ends_in_softmax(network: Network) -> bool:
@@ -81,16 +75,3 @@ def remove_head(model: Network) -> Any:
 
 
 GLOBAL = (GlobalAveragePooling2D, GlobalMaxPooling2D)
-
-
-def cut_points(network: Network) -> list[fx.Node]:
-    """The calls after which nothing but their own value is needed any more: where the graph can be cut in two."""
-    order = list(network.graph.nodes)
-    place = {node: number for number, node in enumerate(order)}
-    reach, found = -1, []
-    for number, node in enumerate(order):
-        one_value = node.op == "call_module" and "shape" in node.meta
-        if one_value and reach <= number and any(user.op != "output" for user in node.users):
-            found.append(node)
-        reach = max([reach, *(place[user] for user in node.users)])
-    return found

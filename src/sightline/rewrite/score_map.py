@@ -72,6 +72,11 @@ class ScoreMap:
         rows, columns = ((size[i] - self.window[i]) // self.stride[i] + 1 for i in (0, 1))
         return rows, columns
 
+    def extent(self, shape: Pair) -> Pair:
+        """(height, width) of what the windows of a map of `shape` (rows, columns) cover: a window and whole strides."""
+        height, width = (self.window[i] + (shape[i] - 1) * self.stride[i] for i in (0, 1))
+        return height, width
+
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """The window `xyxy` in pixels that the place at (row, column) answers for."""
         top, left = row * self.stride[0], column * self.stride[1]

@@ -78,7 +78,7 @@ def assembled(
     *,
     begun: bool = False,
 ) -> Assembly:
-    """Compile the model as the settings say, and join it to its images; with a frozen backbone its head, to their features.
+    """Compile the model as the settings say, and join it to its images; a classifier's head to their features, with a frozen backbone.
 
     `dataset` is the opening's once it has its splits. With `unfreeze` the head is trained first, unless the run has `begun`
     with the rest.
@@ -89,7 +89,7 @@ def assembled(
     targets = task.targets(classes, shares)
     model.metadata.update(as_metadata(task, dataset.classes, images["train"].spec))
     compiled = partial(_compile, task=task, settings=settings, classes=classes, shares=shares)
-    if settings.freeze is not None and settings.unfreeze is None:
+    if settings.learns_features:
         return _on_features(*_features(model, images, settings, targets), model, settings, compiled)
     if settings.unfreeze is not None and not begun:
         head, features = _features(model, images, settings, targets)

@@ -191,7 +191,8 @@ def describe_data(dataset: Dataset, data: str, checked: Check) -> dict[str, Any]
         "given splits": list(dataset.given),
         "splits": {
             split: [
-                [_below(dataset.root, s.path), s.label, *_recorded_boxes(s), *_recorded_mask(dataset.root, s)] for s in samples
+                [_below(dataset.root, s.path), s.label, *_recorded_boxes(s), *_recorded_mask(dataset.root, s)]
+                for s in samples
             ]
             for split, samples in dataset.splits.items()
         },
@@ -230,7 +231,7 @@ def recorded_split(description: Mapping[str, Any], root: Path, split: str) -> tu
 
 
 def _boxes_in(known: Sequence[Mapping[str, Any]]) -> Boxes | None:
-    return next((Boxes(each["xyxy"], each["labels"]) for each in known if "xyxy" in each), None)
+    return next((Boxes(**each) for each in known if "xyxy" in each), None)
 
 
 def _mask_in(known: Sequence[Mapping[str, Any]], root: Path) -> Mask | None:
@@ -253,4 +254,4 @@ def _recorded_mask(root: Path, sample: Sample) -> list[dict[str, Any]]:
 
 def _recorded_boxes(sample: Sample) -> list[dict[str, Any]]:
     boxes = sample.boxes
-    return [] if boxes is None else [{"xyxy": boxes.xyxy.tolist(), "labels": boxes.labels.tolist()}]
+    return [] if boxes is None else [{"xyxy": boxes.xyxy.tolist(), "labels": boxes.labels.tolist(), **boxes.marks()}]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..architectures.registry import create, default_shape
+from ..architectures.registry import create, create_backbone, default_shape
 from ..errors import ArgumentError, ShapeError, SightlineError
 from ..graph.io import describe
 from ..layers import FILE_LAYERS, Input, Rescaling
@@ -40,7 +40,7 @@ def find_source(model: str, weights: str | None = None) -> Source:
     if ".py" not in model:
         return Source(
             lambda input_shape, classes: create(model, input_shape, classes, weights),
-            lambda input_shape: create(model, input_shape, None, weights, include_top=False),
+            lambda input_shape: create_backbone(model, input_shape, weights),
             default_shape(model),
             model,
         )

@@ -24,7 +24,7 @@ from ..errors import ArgumentError, DataError, RunError, choose
 from ..files import unused
 from ..layout import to_channels_first
 from ..models import Model, load_model
-from ..structures import Boxes, Dataset, ImageSpec, Problem, Sample
+from ..structures import Dataset, ImageSpec, Problem, Sample
 from ..tasks import TASKS, Measures, Task
 from ..tasks.detect import Detect
 from ..tasks.segmented import Segmented
@@ -32,7 +32,6 @@ from ..training import loop
 from ..training.batches import Batch
 from .folder import RunFolder, read_json, read_recorded, recorded_split
 from .settings import read_config
-
 
 NO_VALUE = -1  # which no mask file holds
 
@@ -143,7 +142,7 @@ class Run:
 
         detector, folder = TrainedDetector(self.model, tile), None if save is None else Path(save)
         assert isinstance(task, Detect)
-        settings = {"iou": task.iou, "max_det": task.max_det}
+        settings = {"iou": task.iou, "max_det": task.max_det, "nms": task.nms}
         try:
             yield from watched(detector, path, tuple(self.classes), folder, conf=task.conf, **settings)  # type: ignore[arg-type]
         except DataError as error:
@@ -183,7 +182,7 @@ class Run:
             label = None if sample.label is None else int(numbers[sample.label])
             boxes, mask = sample.boxes, sample.mask
             if boxes is not None:
-                boxes = Boxes(boxes.xyxy, np.where(boxes.labels < 0, -1, numbers[boxes.labels]))
+                boxes = boxes.relabelled(np.where(boxes.labels < 0, -1, numbers[boxes.labels]))
             if mask is not None:
                 values = [NO_VALUE] * len(number)  # of the classes that this data set has not
                 for own, value in zip(numbers, mask.coding.values, strict=True):
@@ -216,9 +215,9 @@ class Run:
 
         `save` is a folder for the pictures with what is found drawn in. With `tile` (pixels) a detector looks at squares of that size
         too, for small objects in large pictures (see `detectors.TrainedDetector`), and a segmentation at squares alone, as they
-        are (see `TrainedSegmenter`). A detector's `options` are `conf` (the least score), `iou`
-        (the overlap from which two boxes of a class are one) and `max_det` (the most objects in an image). Raises ArgumentError
-        for an option that the task does not have.
+        are (see `TrainedSegmenter`). A detector's `options` are `conf` (the least score), `iou` (the overlap from which two boxes of a class
+        are one), `max_det` (the most objects in an image) and `nms` ("hard", or "soft": a box like a better one is not removed, its
+        score is lowered). Raises ArgumentError for an option that the task does not have.
         """
         every = expand([files] if isinstance(files, (str, Path)) else list(files))
         paths = [path for path in every if not is_video(path)]

@@ -146,7 +146,7 @@ class Settings:
                     received=f"--task {self.task}",
                     fix="Leave it out",
                 )
-        for name in ("freeze", "unfreeze", "label_smoothing", "dropout"):
+        for name in ("unfreeze", "label_smoothing", "dropout"):
             if not TASKS[self.task].takes_labels and getattr(self, name):
                 raise ArgumentError(
                     f"--{name.replace('_', '-')} is for classification",
@@ -160,7 +160,7 @@ class Settings:
             choose("part to freeze", self.freeze, FREEZE)
         if self.unfreeze is not None:
             choose("part to unfreeze", self.unfreeze, UNFREEZE)
-        if self.freeze is not None and self.unfreeze is None and not recipe(self.task, self.augment).changes_nothing:
+        if self.learns_features and not recipe(self.task, self.augment).changes_nothing:
             raise ArgumentError(
                 "With a frozen backbone the features of each image are computed once, so images cannot be augmented",
                 fix="Leave --augment out, or add --unfreeze last-stage, which trains on after that with augmented images",
@@ -195,6 +195,11 @@ class Settings:
     def task_options(self) -> dict[str, Any]:
         """The settings that are one task's own."""
         return {name: getattr(self, name) for name in TASKS[self.task].own_settings}
+
+    @property
+    def learns_features(self) -> bool:
+        """Whether a head alone trains, on features of each image that are computed once: it reads one map of the backbone."""
+        return self.freeze is not None and self.unfreeze is None and TASKS[self.task].takes_labels
 
     @property
     def thread_count(self) -> int:
@@ -244,7 +249,8 @@ def resolve(data: str | Path | None, given: Mapping[str, Any], config: str | Pat
     chosen = from_file | {key: value for key, value in given.items() if value is not None}
     task = TASKS[choose("task", chosen.get("task", "classify"), TASKS)]
     chosen = {**task.defaults, **RECIPES[choose("recipe", chosen.get("recipe", "plain"), RECIPES)], **chosen}
-    if chosen.get("freeze") is not None and chosen.get("unfreeze") is None and not {"augment"} & {*given, *from_file}:
+    frozen = task.takes_labels and chosen.get("freeze") is not None and chosen.get("unfreeze") is None
+    if frozen and not {"augment"} & {*given, *from_file}:
         chosen.pop("augment", None)  # the recipe's: frozen features are of images as they are
     if isinstance(chosen.get("fit_memory"), dict):  # another run's way, which may not do for this one
         chosen["fit_memory"] = FIT

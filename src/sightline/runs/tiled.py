@@ -21,8 +21,7 @@ def answering(task: Task, model: Model, tile: int) -> Callable[[np.ndarray], Any
     """What makes of an image's pixels (height, width, channels) the task's result. Raises ArgumentError for a task that has no tiles."""
     if isinstance(task, Detect):
         detector = TrainedDetector(model, tile)
-        conf, iou, max_det = task.conf, task.iou, task.max_det
-        return lambda image: (detector.detect(image, conf=conf, iou=iou, max_det=max_det), image.shape[:2])
+        return lambda image: (detector.detect(image, **vars(task)), image.shape[:2])
     if isinstance(task, Segment):
         segmenter = TrainedSegmenter(model, tile)
         return lambda image: ClassMap.of(segmenter.segment(image))

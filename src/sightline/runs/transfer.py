@@ -50,7 +50,7 @@ class Features:
 def backbone_of(model: Model, name: str) -> str:
     """The name of the node at which a model's backbone ends. Raises ArgumentError for a network that does not say."""
     node = model.metadata.get("backbone")
-    if node not in model.values:
+    if not isinstance(node, str) or node not in model.values:
         raise ArgumentError(
             f"{name} does not say where its backbone ends, so there is nothing to freeze",
             fix="Use a network that has a name (see `sightline models`), or train all of it",
@@ -58,12 +58,20 @@ def backbone_of(model: Model, name: str) -> str:
     return node
 
 
+def frozen_part(model: Model, name: str) -> Network:
+    """The network up to where a model's backbone ends: a node, or the several maps that a head reads. Raises ArgumentError as `backbone_of`."""
+    ends = model.metadata.get("backbone")
+    if isinstance(ends, list) and model.values.keys() >= set(ends):
+        return Network(model.inputs, [model.values[node] for node in ends])
+    return split_at(model, backbone_of(model, name))[0]
+
+
 def freeze(model: Model, name: str, unfreeze: str | None) -> list[torch.Tensor]:
     """Freeze the backbone but for what `unfreeze` names ("last-stage" or "all"); returns its weights that train.
 
     BatchNormalization stays in inference mode in all of the backbone: a few hundred images would spoil its statistics.
     """
-    backbone, _ = split_at(model, backbone_of(model, name))
+    backbone = frozen_part(model, name)
     layers = {id(layer): layer for layer in _parts(backbone)}
     trained: set[int] = set()
     if unfreeze == "all":

@@ -24,6 +24,7 @@ def watched(
     conf: float = 0.25,
     iou: float = 0.6,
     max_det: int = 100,
+    nms: str = "hard",
 ) -> Iterator[Found]:
     """What is found in one frame after the other; only one is in memory. `save` is a folder for the video with boxes, an .mp4 file,
     under a name that is not taken. Raises DataError for what is no video.
@@ -34,7 +35,7 @@ def watched(
         nullcontext() if target is None else written_video(target, video.rate) as writer,
     ):
         for number, pixels in enumerate(video.frames):
-            detections = detector.detect(pixels, conf=conf, iou=iou, max_det=max_det)
+            detections = detector.detect(pixels, conf=conf, iou=iou, max_det=max_det, nms=nms)
             size = pixels.shape[0], pixels.shape[1]
             found = Found(path, classes, detections, size, number, number / video.rate)
             if writer is not None:

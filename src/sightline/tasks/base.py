@@ -16,6 +16,7 @@ from ..data.augment import Example
 from ..data.images import Images
 from ..data.sources import read
 from ..errors import refuse_unknown
+from ..graph.symbolic import Value
 from ..models import Model
 from ..structures import Dataset, ImageSpec, Sample
 
@@ -76,6 +77,14 @@ class Source:
     backbone: Callable[[tuple[int, int, int]], Any]
     input_shape: tuple[int, int, int]
     name: str = "the model"
+
+
+def on_backbone(backbone: Model, maps: Sequence[Value], outputs: Any, task: str) -> Model:
+    """The network of a task's `outputs`, that are made of a backbone's `maps`; it says where the backbone ends and what images it takes."""
+    model = Model(backbone.inputs, outputs, f"{backbone.name}_{task}")
+    ends = [name for name, value in backbone.values.items() if any(value is each for each in maps)]
+    model.metadata.update(backbone.metadata | {"backbone": ends})
+    return model
 
 
 class Task(abc.ABC):

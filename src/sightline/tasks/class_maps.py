@@ -27,7 +27,7 @@ class ClassMap:
     @classmethod
     def of(cls, numbers: np.ndarray) -> ClassMap:
         """From numbers (height, width), uint8."""
-        return cls((numbers.shape[0], numbers.shape[1]), zlib.compress(np.ascontiguousarray(numbers), 1))
+        return cls((numbers.shape[0], numbers.shape[1]), zlib.compress(numbers.tobytes(), 1))
 
     @property
     def numbers(self) -> np.ndarray:

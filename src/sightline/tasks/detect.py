@@ -14,13 +14,13 @@ from ..architectures.csp import SIZES, detection_head
 from ..architectures.stages import stages_of
 from ..data.augment import Example
 from ..data.placement import place
-from ..errors import ShapeError
+from ..errors import ShapeError, choose
 from ..losses import DetectionLoss
 from ..metrics import BinnedAP50, detection_quality
 from ..models import Model
 from ..plots import draw_precision_recall
 from ..structures import Boxes, Detections, ImageSpec, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .found import Found
 from .localize import within
 from .mistakes import draw_mistakes, mistakes_of
@@ -33,8 +33,9 @@ NONE = -1.0
 class Detect(Task):
     """Of each place a network answers with a box and the classes' logits; `DetectionLoss` has the shapes.
 
-    `conf` is the least score of what is predicted, `iou` the overlap from which two boxes of a class say the same, and `max_det`
-    the most objects in an image. Measured is all from a score of 0.01.
+    `conf` is the least score of what is predicted, `iou` the overlap from which two boxes of a class say the same, `max_det`
+    the most objects in an image, and `nms` what becomes of boxes that say the same as a better one: "hard" removes them, "soft"
+    lowers their scores. Measured is all from a score of 0.01.
     """
 
     name = "detect"
@@ -45,8 +46,9 @@ class Detect(Task):
     best = "val_ap50"
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 
-    def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100):
+    def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100, nms: str = "hard"):
         self.conf, self.iou, self.max_det = conf, iou, max_det
+        self.nms = choose("non-maximum suppression", nms, ops.SUPPRESSIONS)
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
         if spec.height % STRIDES[-1] or spec.width % STRIDES[-1]:
@@ -62,11 +64,11 @@ class Detect(Task):
             raise ShapeError(
                 f"{source.name} has no feature maps at strides of {', '.join(map(str, STRIDES))}, on which objects are found",
                 received=f"none at a stride of {missing[0]}",
-                fix="Take yolo_n, yolo_s, yolo_m, resnet18, mobilenetv2 or another network with such maps",
+                fix="Take yolo_n, yolo_s, yolo_m, resnet18, mobilenetv2, timm:mobilenetv2_100 or another network with such maps",
             )
         size = SIZES.get(source.name.removeprefix("yolo_"), SIZES["s"])
-        output = detection_head([value for value in maps if value is not None], STRIDES, len(classes), size)
-        return Model(backbone.inputs, output, f"{backbone.name}_detect")
+        there = [value for value in maps if value is not None]
+        return on_backbone(backbone, there, detection_head(there, STRIDES, len(classes), size), self.name)
 
     def targets(self, classes: int, shares: bool) -> Targets:
         return padded_boxes
@@ -79,7 +81,9 @@ class Detect(Task):
         return [(self._found(said, size, spec), size) for said, size in zip(answers[0], sizes, strict=True)]
 
     def _found(self, said: torch.Tensor, size: Size, spec: ImageSpec) -> Detections:
-        boxes, scores, labels = ops.decoded(said, least=LEAST, iou_threshold=self.iou, max_det=self.max_det)
+        boxes, scores, labels = ops.decoded(
+            said, least=LEAST, iou_threshold=self.iou, max_det=self.max_det, method=self.nms
+        )
         xyxy = within(place(size, spec).to_image(boxes.numpy()), size)
         there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)
         return Detections(xyxy[there], scores.numpy()[there], labels.numpy()[there])
@@ -119,8 +123,12 @@ class Detect(Task):
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
-    """Class number and box xyxy of each object, float32 (n, most objects, 5), filled up with the class -1."""
+    """Class number and box xyxy of each object, float32 (n, most objects, 5), filled up with the class -1.
+
+    Difficult objects are learned as any. Crowds are left out, as COCO's trainers do: no place answers for them.
+    """
     every = [known(example.boxes) for example in examples]
+    every = [boxes[~boxes.crowd] for boxes in every]
     rows = np.full((len(every), max([1, *map(len, every)]), 5), NONE, np.float32)
     for row, boxes in zip(rows, every, strict=True):
         row[: len(boxes), 0], row[: len(boxes), 1:] = boxes.labels, boxes.xyxy

@@ -21,7 +21,7 @@ from ..metrics.bootstrap import mean_interval
 from ..models import Model
 from ..plots import draw_overlaps
 from ..structures import ImageSpec, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .found import Located
 
 # What a box's loss weighs beside the class's cross-entropy: squares of shares of a side are small
@@ -57,9 +57,7 @@ class Localize(Task):
                 expected="a network whose backbone ends in (None, height, width, channels)",
                 received=backbone.output_shape,
             )
-        model = Model(backbone.inputs, heads(x, len(classes)), f"{backbone.name}_localize")
-        model.metadata.update(backbone.metadata)
-        return model
+        return on_backbone(backbone, [x], heads(x, len(classes)), self.name)
 
     def targets(self, classes: int, shares: bool) -> Targets:
         return class_and_box
@@ -113,12 +111,12 @@ class Localize(Task):
 
 
 def map_with_places(backbone: Model) -> Value:
-    """The coarsest feature map that still has `PLACES` a side, where the stages have names; the last one otherwise."""
+    """The coarsest feature map that still has `PLACES` a side, where the stages have names; the last, or the finest named one, otherwise."""
     for stride in (32, 16, 8, 4):
         value = backbone.values.get(f"stride_{stride}")
         if value is not None and min(side or 0 for side in value.shape[1:3]) >= PLACES:
             return value
-    return backbone.output
+    return backbone.outputs[0]
 
 
 def heads(x: Value, classes: int) -> dict[str, Value]:

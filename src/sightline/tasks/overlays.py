@@ -24,12 +24,12 @@ COLUMNS = ("image", "true", "found")
 WORST, TYPICAL = "The worst", "From the worst to the best"
 
 
-def shown_of(scores: Sequence[float], results: Sequence[ClassMap], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def shown_of(scores: np.ndarray, results: Sequence[ClassMap], samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """The images with the lowest scores (mean IoU), and some from the lowest to the highest: file, score, and small maps of the true
     and found classes. JSON-able."""
     order = [int(i) for i in np.argsort(scores, kind="stable") if np.isfinite(scores[i])]
     worst = order[:EACH]
-    places = np.unique(np.linspace(0, len(order) - 1, EACH).round().astype(int)) if order else []
+    places: Any = np.unique(np.linspace(0, len(order) - 1, EACH).round().astype(int)) if order else []
     chosen = [(WORST, i) for i in worst] + [(TYPICAL, order[p]) for p in places if order[p] not in worst]
     rows = []
     for kind, i in chosen:

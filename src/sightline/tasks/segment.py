@@ -20,7 +20,7 @@ from ..metrics import MeanIoU, PixelAccuracy, SegmentationQuality
 from ..models import Model
 from ..plots import draw_confusion
 from ..structures import IGNORE, Dataset, ImageSpec, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .class_maps import ClassMap, class_map, true_mask
 from .overlays import draw_overlays, shown_of
 from .segmented import Colors, Segmented, as_colors, voc_colors
@@ -94,9 +94,7 @@ class Segment(Task):
                 fix="Give --resize letterbox or squash",
             )
         backbone = source.backbone(spec.shape)
-        model = Model(backbone.inputs, SEGMENTERS[self.head](backbone, len(classes)), f"{backbone.name}_{self.head}")
-        model.metadata.update(backbone.metadata)
-        return model
+        return on_backbone(backbone, backbone.outputs, SEGMENTERS[self.head](backbone, len(classes)), self.name)
 
     def targets(self, classes: int, shares: bool) -> Targets:
         return masks

@@ -97,24 +97,28 @@ def only_classes(dataset: Dataset, classes: list[str]) -> Dataset:
         if boxes is None:
             return sample
         keep = [i for i, label in enumerate(boxes.labels.tolist()) if label in numbers]
-        return replace(sample, boxes=Boxes(boxes.xyxy[keep], [numbers[int(boxes.labels[i])] for i in keep]))
+        return replace(sample, boxes=boxes[keep].relabelled([numbers[int(boxes.labels[i])] for i in keep]))
 
     splits = {split: tuple(map(chosen, samples)) for split, samples in dataset.splits.items()}
     return replace(dataset, classes=tuple(classes), splits=splits)
 
 
 def one_box_each(dataset: Dataset) -> Dataset:
-    """For localization: the images with exactly one box, whose class is the image's; the others are named as problems."""
+    """For localization: the images with exactly one box, whose class is the image's; the others are named as problems.
+
+    Crowds do not count, and are left out.
+    """
     problems = list(dataset.problems)
     splits: dict[str, tuple[Sample, ...]] = {}
     for split, samples in dataset.splits.items():
         kept = []
         for sample in samples:
-            count = 0 if sample.boxes is None else len(sample.boxes)
-            if count == 1 and sample.boxes is not None:
-                kept.append(replace(sample, label=int(sample.boxes.labels[0])))
+            boxes = Boxes() if sample.boxes is None else sample.boxes[~sample.boxes.crowd]
+            if len(boxes) == 1:
+                kept.append(replace(sample, label=int(boxes.labels[0]), boxes=boxes))
             else:
-                problems.append(Problem(sample.path, f"has {count} boxes, where localization takes one", "not-one-box"))
+                reason = f"has {len(boxes)} boxes, where localization takes one"
+                problems.append(Problem(sample.path, reason, "not-one-box"))
         splits[split] = tuple(kept)
     if not any(splits.values()):
         raise DataError(

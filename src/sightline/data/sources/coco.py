@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import reprlib
@@ -53,6 +54,16 @@ IMAGE_FOLDERS = ("images", "JPEGImages")
 
 
 @dataclass(frozen=True)
+class _Object:
+    """One annotation: its box xyxy, the id of its category, whether it is a crowd, and the area that it covers (NaN: not said)."""
+
+    box: tuple[float, ...]
+    category: Any
+    crowd: bool
+    area: float
+
+
+@dataclass(frozen=True)
 class _Content:
     """One COCO file: class names by category, images and boxes by image id, and what is wrong with single entries."""
 
@@ -60,7 +71,7 @@ class _Content:
     split: str | None
     names: dict[Any, str] = field(default_factory=dict)
     images: dict[Any, tuple[str, tuple[int, int] | None]] = field(default_factory=dict)
-    boxes: dict[Any, list[tuple[tuple[float, ...], Any]]] = field(default_factory=lambda: defaultdict(list))
+    objects: dict[Any, list[_Object]] = field(default_factory=lambda: defaultdict(list))
     reasons: list[str] = field(default_factory=list)
 
 
@@ -74,9 +85,10 @@ def read(root: Path, task: str) -> Dataset:
     """The images and boxes of one COCO file, or of those of a folder.
 
     Splits are what the files' names say (instances_train2017.json) or the folders they lie in, else train.txt, val.txt and
-    test.txt. Classes are the categories in the order of their ids, joined by name where there are several files. Left out:
-    crowds (`iscrowd`); single entries that cannot be understood, which are problems, while their image and its other boxes
-    stay. A box missing where there are polygons is their bounds. An image is never looked for outside the folder.
+    test.txt. Classes are the categories in the order of their ids, joined by name where there are several files. Single entries
+    that cannot be understood are left out, which are problems, while their image and its other boxes stay. `iscrowd` and `area`
+    come along; a crowd without a box is left out. A box missing where there are polygons is their bounds. An image is never
+    looked for outside the folder.
     Raises DataError where there is no such file, or the only one is damaged.
     """
     base = _base(root)
@@ -214,16 +226,17 @@ def _add_image(content: _Content, entry: dict[str, Any]) -> str | None:
 
 
 def _add_annotation(content: _Content, entry: dict[str, Any]) -> str | None:
-    if entry.get("iscrowd") == 1:
-        return None
     image, category, box = entry.get("image_id"), entry.get("category_id"), _box(entry)
+    crowd = entry.get("iscrowd") == 1
+    if crowd and box is None:
+        return None
     if not _is_id(image) or image not in content.images:
         return f"there is no image {reprlib.repr(image)}"
     if not _is_id(category):
         return "its category_id is no number"
     if box is None:
         return "its bbox is not four numbers, and it has no polygons"
-    content.boxes[image].append((box, category))
+    content.objects[image].append(_Object(box, category, crowd, _area(entry.get("area"))))
     return None
 
 
@@ -234,6 +247,11 @@ def _is_id(value: object) -> bool:
 def _length(value: Any) -> int:
     """A side in pixels; 0 where it is none."""
     return int(value) if type(value) in (int, float) and 1 <= value < 2**31 else 0
+
+
+def _area(value: Any) -> float:
+    """Square pixels; NaN where the file says none."""
+    return float(value) if type(value) in (int, float) and 0 <= value < 2**62 else math.nan
 
 
 def _box(entry: dict[str, Any]) -> tuple[float, ...] | None:
@@ -298,11 +316,17 @@ def _add_samples(
             problems.append(Problem(Path(path), f"is not there, though {content.path.name} names it", "image-missing"))
         else:
             taken[path] = content.path
-            found = content.boxes.get(number, [])
-            boxes = Boxes([box for box, _ in found], [labels.get(category, -1) for _, category in found])
+            boxes = _boxes(content.objects.get(number, []), labels)
             split = content.split or split_by_list(Path(name).stem, lists)
             rows.append((split, Sample(Path(path), boxes=boxes, size=size)))
     return problems
+
+
+def _boxes(found: list[_Object], labels: dict[Any, int]) -> Boxes:
+    return Boxes(
+        [each.box for each in found], [labels.get(each.category, -1) for each in found],
+        crowd=[each.crowd for each in found], area=[each.area for each in found],
+    )  # fmt: skip
 
 
 def _places(content: _Content, base: Path) -> list[str]:
@@ -361,12 +385,14 @@ def _document_of(dataset: Dataset, samples: Iterable[Sample], folder: Path) -> d
         height, width = sample.size or image_size(sample.path)
         copy = copy_under_own_stem(sample.path, folder, taken)
         images.append({"id": number, "file_name": copy.name, "width": width, "height": height})
-        for (left, top, right, bottom), label in boxes:
+        assert sample.boxes is not None  # of which they are
+        marks = zip(sample.boxes.crowd.tolist(), sample.boxes.area.tolist(), strict=True)
+        for ((left, top, right, bottom), label), (crowd, area) in zip(boxes, marks, strict=True):
             box = [left, top, right - left, bottom - top]
             annotations.append(
                 {
                     "id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "bbox": box,
-                    "area": abs(box[2] * box[3]), "iscrowd": 0,
+                    "area": area, "iscrowd": int(crowd),
                 }
             )  # fmt: skip
     categories = [{"id": number, "name": name} for number, name in enumerate(classes_to_write(dataset), 1)]

@@ -45,11 +45,11 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class _Annotation:
-    """One XML file: what it calls its image, that image's (height, width), and class names with boxes xyxy."""
+    """One XML file: what it calls its image, that image's (height, width), and class names with boxes xyxy, which may be difficult."""
 
     filename: str
     size: tuple[int, int] | None
-    objects: list[tuple[str, tuple[float, ...]]]
+    objects: list[tuple[str, tuple[float, ...], bool]]
 
 
 def seen(root: Path) -> str | None:
@@ -75,7 +75,7 @@ def read(root: Path, task: str) -> Dataset:
 
     Splits are ImageSets/Main/train.txt, val.txt and test.txt, else folders of these names. Classes are those of
     classes.txt or labels.txt, else all names in order. An XML without objects is an image without boxes; one with an object
-    that cannot be understood leaves its image out. Coordinates stand as they are, which fits LabelImg, whose pixels count
+    that cannot be understood leaves its image out. Objects that are `<difficult>` are `ignored` ones. Coordinates stand as they are, which fits LabelImg, whose pixels count
     from 0; the VOC challenge's own files count from 1, so that their boxes lie a pixel too far right and down.
     Raises DataError where there is no XML file, or none that can be used.
     """
@@ -84,7 +84,7 @@ def read(root: Path, task: str) -> Dataset:
     if not labels:
         raise DataError(f"{root} holds no XML file", expected=ABOUT)
     pairs, problems = _pairs(labels, root)
-    names = {name for _, _, annotation in pairs for name, _ in annotation.objects}
+    names = {name for _, _, annotation in pairs for name, *_ in annotation.objects}
     listed = listed_classes(root, root / "Annotations")
     classes = tuple(listed or sorted(names))
     numbers = {name: number for number, name in enumerate(classes)}
@@ -92,9 +92,13 @@ def read(root: Path, task: str) -> Dataset:
     rows = []
     for label, image, annotation in pairs:
         split = split_by_list(Path(label).stem, lists) if lists else way_split(label, root) or way_split(image, root)
-        boxes = Boxes([box for _, box in annotation.objects], [numbers.get(name, -1) for name, _ in annotation.objects])
-        rows.append((split, Sample(Path(image), boxes=boxes, size=annotation.size)))
+        rows.append((split, Sample(Path(image), boxes=_boxes(annotation, numbers), size=annotation.size)))
     return assemble(root, classes, rows, problems, task="detect", format="voc")
+
+
+def _boxes(annotation: _Annotation, numbers: dict[str, int]) -> Boxes:
+    named = [numbers.get(name, -1) for name, _, _ in annotation.objects]
+    return Boxes([box for _, box, _ in annotation.objects], named, ignored=[hard for _, _, hard in annotation.objects])
 
 
 def _pairs(labels: list[str], root: Path) -> tuple[list[tuple[str, str, _Annotation]], list[Problem]]:
@@ -165,7 +169,7 @@ def _annotation(path: Path) -> _Annotation:
     return _Annotation(os.path.splitext(name)[0] if is_image_name(name) else name, _size(root), objects)
 
 
-def _object(element: ET.Element, number: int, path: Path) -> tuple[str, tuple[float, ...]]:
+def _object(element: ET.Element, number: int, path: Path) -> tuple[str, tuple[float, ...], bool]:
     name = class_name(element.findtext("name"))
     if name is None:
         raise DataError(f"{path} has no name in object {number}")
@@ -175,7 +179,7 @@ def _object(element: ET.Element, number: int, path: Path) -> tuple[str, tuple[fl
     if len(kept) != len(CORNERS):
         missing = ", ".join(corner for corner, value in zip(CORNERS, values, strict=True) if value is None)
         raise DataError(f"{path} has no number for {missing} in object {number} ({name[:40]!r})")
-    return name, kept
+    return name, kept, (element.findtext("difficult") or "").strip() == "1"
 
 
 def _size(root: ET.Element) -> tuple[int, int] | None:
@@ -198,7 +202,10 @@ def write(dataset: Dataset, folder: Path) -> None:
             boxes = boxes_to_write(dataset, sample)
             size = sample.size or image_size(sample.path)
             copy = copy_under_own_stem(sample.path, folder / "JPEGImages", taken)
-            document = _document(copy.name, size, [(classes[label], xyxy) for xyxy, label in boxes])
+            assert sample.boxes is not None  # of which they are
+            hard = sample.boxes.ignored.tolist()
+            objects = [(classes[label], xyxy, each) for (xyxy, label), each in zip(boxes, hard, strict=True)]
+            document = _document(copy.name, size, objects)
             write_text(folder / "Annotations" / f"{copy.stem}.xml", document)
             lines.append(_line(copy))
         if split in SPLIT_FOLDERS and lines:
@@ -212,15 +219,17 @@ def _line(image: Path) -> str:
     return f"{image.name if ambiguous else image.stem}\n"
 
 
-def _document(filename: str, size: tuple[int, int], objects: list[tuple[str, list[float]]]) -> str:
+def _document(filename: str, size: tuple[int, int], objects: list[tuple[str, list[float], bool]]) -> str:
     root = ET.Element("annotation")
     ET.SubElement(root, "filename").text = filename
     sizes = ET.SubElement(root, "size")
     for tag, value in zip(("height", "width", "depth"), (*size, 3), strict=True):
         ET.SubElement(sizes, tag).text = str(value)
-    for name, xyxy in objects:
+    for name, xyxy, difficult in objects:
         each = ET.SubElement(root, "object")
         ET.SubElement(each, "name").text = name
+        if difficult:
+            ET.SubElement(each, "difficult").text = "1"
         box = ET.SubElement(each, "bndbox")
         for corner, number in zip(CORNERS, xyxy, strict=True):
             ET.SubElement(box, corner).text = str(int(number)) if number.is_integer() else repr(number)

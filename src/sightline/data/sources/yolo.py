@@ -103,7 +103,7 @@ def read(root: Path, task: str) -> Dataset:
 
 def _numbered(sample: Sample, numbers: dict[int, int]) -> Sample:
     boxes = sample.boxes or Boxes()
-    return replace(sample, boxes=Boxes(boxes.xyxy, [numbers.get(label, -1) for label in boxes.labels.tolist()]))
+    return replace(sample, boxes=boxes.relabelled([numbers.get(label, -1) for label in boxes.labels.tolist()]))
 
 
 # --- images and their label files ------------------------------------------------------------------------------
