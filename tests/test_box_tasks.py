@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -149,13 +150,21 @@ def test_places_say_boxes():
             torch.testing.assert_close(boxes[1, row * 5 + column], expected)
 
 
-@pytest.mark.parametrize("name", ["yolo_n", "resnet18", "mobilenetv2", "vgg16"])
-def test_a_detector_of_any_backbone_with_stages(name, tmp_path):
+@pytest.mark.parametrize("size", ["p", "n"])
+@pytest.mark.parametrize("name", ["yolo_p", "yolo_n", "resnet18", "mobilenetv2", "vgg16"])
+def test_a_detector_of_any_backbone_with_stages(name, size):
     with torch.device("meta"):
         backbone = sl.create(name, (*SIZE, 3), include_top=False)
         maps = [backbone.values[f"stride_{s}"] for s in (8, 16, 32)]
-        model = sl.Model(backbone.inputs, detection_head(maps, (8, 16, 32), 3, SIZES["n"]))
+        model = sl.Model(backbone.inputs, detection_head(maps, (8, 16, 32), 3, SIZES[size]))
     assert model.output_shape == (None, PLACES, 7)
+
+
+def test_the_smallest_takes_about_half_of_what_the_next_one_takes():
+    spec = ImageSpec(96, 96, 3)
+    with torch.device("meta"):
+        p, n = (sl.measure.cost(Detect().network(find_source(f"yolo_{name}"), spec, ["a"])) for name in "pn")
+    assert p.macs < 0.55 * n.macs
 
 
 def test_the_published_sizes():
@@ -202,6 +211,26 @@ def test_what_says_the_same_is_said_once_and_few_enough():
     assert len(found) == 5
 
 
+@given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 4), st.integers(1, 50), st.booleans())
+def test_a_batch_is_decoded_image_by_image(seed, images, classes, most, tied):
+    """Against torchvision's suppression of each image alone."""
+    chance = torch.Generator().manual_seed(seed)
+    said = torch.randn(images, PLACES, 4 + classes, generator=chance) * 3
+    said = said.round() if tied else said
+    middle, reach = (20 + spread * torch.rand(images, PLACES, 2, generator=chance) for spread in (40, 10))
+    said[..., :2], said[..., 2:4] = middle - reach, middle + reach
+    boxes, scores, labels, numbers = ops.decoded_batch(said, least=0.3, iou_threshold=0.5, max_det=most)
+    assert (numbers.diff() >= 0).all()
+    for image, (box, sure) in enumerate(zip(said[..., :4].double(), said[..., 4:].sigmoid(), strict=True)):
+        place, label = (sure >= 0.3).nonzero().unbind(1)
+        best = sure[place, label].argsort(descending=True, stable=True)
+        place, label = place[best], label[best]
+        kept = torchvision.ops.batched_nms(box[place], sure[place, label].double(), label, 0.5)[:most]
+        expected = box[place][kept], sure[place, label][kept], label[kept]
+        for one, other in zip((boxes, scores, labels), expected, strict=True):
+            assert torch.equal(one[numbers == image], other)
+
+
 def test_targets_leave_out_what_is_impossible():
     boxes = Boxes([[1, 1, 5, 5], [5, 5, 1, 1], [np.nan, 0, 1, 1], [2, 2, 8, 8]], [0, 1, 1, -1])
     (rows,) = padded_boxes([Example(np.zeros((8, 8, 3), np.uint8), (), boxes), Example(np.zeros((8, 8, 3), np.uint8))])
@@ -237,7 +266,7 @@ def scenes(tmp_path_factory):
 
 
 def train(scenes, task, runs, **more):
-    settings = {"model": "yolo_n", "image_size": 64, "batch_size": 8, "epochs": 2, "runs": str(runs), "name": "own"}
+    settings = {"model": "yolo_p", "image_size": 64, "batch_size": 8, "epochs": 2, "runs": str(runs), "name": "own"}
     return sl.train(scenes[task], task=task, **settings | more)
 
 
@@ -335,9 +364,10 @@ def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
 
 
 @pytest.mark.slow
-def test_a_detector_learns_a_few_scenes_by_heart(tmp_path):
+@pytest.mark.parametrize("model", ["yolo_p", "yolo_n"])
+def test_a_detector_learns_a_few_scenes_by_heart(model, tmp_path):
     data = write_scenes(tmp_path / "few", "detect", {"train": 8, "validation": 8, "test": 0})
-    settings = {"model": "yolo_n", "image_size": 96, "batch_size": 4, "epochs": 140, "lr": 0.003, "augment": "none"}
+    settings = {"model": model, "image_size": 96, "batch_size": 4, "epochs": 140, "lr": 0.003, "augment": "none"}
     run = sl.train(data, task="detect", runs=str(tmp_path), name="heart", **settings)
     samples = read(data, "detect").splits["train"]
     last = Run(run.path / "weights" / "last.sightline")  # the best epoch is that of other scenes

@@ -14,7 +14,7 @@ import sightline as sl
 from sightline.cli import main
 from sightline.data.recipes import PRESETS
 from sightline.data.sources import FORMATS
-from sightline.runs.demo import SETTINGS
+from sightline.runs.demo import SCENES, SETTINGS
 from sightline.runs.rates import SCHEDULES
 from sightline.runs.settings import FIT_MEMORY
 from sightline.structures import RESIZES
@@ -154,7 +154,7 @@ def test_python_of_the_page_on_detection(folder, capsys):
 
 def test_commands(folder, monkeypatch, capsys):
     monkeypatch.setitem(SETTINGS, "detect", SETTINGS["detect"] | {"epochs": 1, "image_size": 64})
-    monkeypatch.setattr("sightline.runs.demo.SCENES", {"train": 16, "validation": 8, "test": 8})
+    monkeypatch.setitem(SCENES, "detect", {"n": {"train": 16, "validation": 8, "test": 8}})
     for line in "".join(SHELL).strip().splitlines():
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         with pytest.raises(SystemExit) as stop:

@@ -7,6 +7,7 @@ right and bottom edge, so its width is right - left. What torchvision has a kern
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torchvision import ops as kernels
@@ -161,14 +162,38 @@ def decoded(
     `said` (A, 4 + classes): a box and the classes' logits for each place. Scores below `least` go, then all but the
     best 1,000, then what says the same (`suppressed`, by `method`), then all but `max_det`.
     """
-    scores = said[:, 4:].sigmoid()
-    places, labels = (scores >= least).nonzero().unbind(1)
-    best = scores[places, labels].argsort(descending=True, stable=True)[:COMPARED]
-    places, labels = places[best], labels[best]
-    boxes, scores = said[places, :4].double(), scores[places, labels]
-    kept, scores = suppressed(boxes, scores, labels, iou_threshold, method, least)
-    kept, scores = kept[:max_det], scores[:max_det]
-    return boxes[kept], scores, labels[kept]
+    return decoded_batch(said[None], least=least, iou_threshold=iou_threshold, max_det=max_det, method=method)[:3]
+
+
+def decoded_batch(
+    said: torch.Tensor,
+    *,
+    least: float = 0.01,
+    iou_threshold: float = 0.6,
+    max_det: int = 100,
+    method: str = "hard",
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`decoded` of every image at once, (N, A, 4 + classes): boxes, scores, labels, and the number of each one's image.
+
+    They stand image by image, the best of each first.
+    """
+    scores = said[..., 4:].sigmoid()
+    found = (scores >= least).nonzero()
+    found = found[scores[found.unbind(1)].argsort(descending=True, stable=True)]
+    found = found[found[:, 0].argsort(stable=True)]
+    images, places, labels = found[_first_of_each(found[:, 0], COMPARED)].unbind(1)
+    boxes, scores = said[images, places, :4].double(), scores[images, places, labels]
+    ends = torch.searchsorted(images.contiguous(), torch.arange(len(said) + 1, device=images.device)).tolist()
+    parts = [slice(a, b) for a, b in pairwise(ends)]  # in one go, boxes would be compared with those of other images
+    left = [suppressed(boxes[i], scores[i], labels[i], iou_threshold, method, least) for i in parts]
+    kept = torch.cat([numbers[:max_det] + i.start for (numbers, _), i in zip(left, parts, strict=True)])
+    return boxes[kept], torch.cat([sure[:max_det] for _, sure in left]), labels[kept], images[kept]
+
+
+def _first_of_each(groups: torch.Tensor, most: int) -> torch.Tensor:
+    """Which of rising `groups` (n,) are among the first `most` of their own: bool (n,)."""
+    groups = groups.contiguous()
+    return torch.arange(len(groups), device=groups.device) - torch.searchsorted(groups, groups) < most
 
 
 def suppressed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,10 @@ class BinnedAP50(Metric):
     def update_state(self, y_true: torch.Tensor, y_pred: torch.Tensor, sample_weight: Any = None) -> None:
         """Take in one batch; weights do not count."""
         truths = [Boxes(rows[rows[:, 0] >= 0, 1:], rows[rows[:, 0] >= 0, 0]) for rows in y_true.cpu().double().numpy()]
-        found = []
-        for said in torch.nan_to_num(y_pred.detach()).cpu():
-            boxes, scores, labels = ops.decoded(said, least=LEAST)
-            found.append(Detections(boxes.numpy(), scores.numpy(), labels.numpy()))
+        said = ops.decoded_batch(torch.nan_to_num(y_pred.detach()).cpu(), least=LEAST)
+        boxes, scores, labels, images = (each.numpy() for each in said)
+        ends = np.searchsorted(images, np.arange(len(truths) + 1))
+        found = [Detections(boxes[a:b], scores[a:b], labels[a:b]) for a, b in pairwise(ends)]
         table = tabulate(truths, found, self.classes)
         state = states(table, match(table, np.array([IOU]), [RANGES["all"]]))
         bins = np.minimum((table.found.score * self.bins).astype(int), self.bins - 1)

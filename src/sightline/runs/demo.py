@@ -11,7 +11,11 @@ from ..errors import choose
 from .run import Run
 from .training import train
 
-SCENES = {"train": 1600, "validation": 100, "test": 200}
+# What each task's scenes are written with
+SCENES: dict[str, dict[str, Any]] = {
+    "localize": {"n": {"train": 1600, "validation": 100, "test": 200}},
+    "detect": {"n": {"train": 3200, "validation": 200, "test": 200}, "size": (96, 96)},
+}
 # What each task's demo trains, chosen so that it takes minutes on two cores; a digit that is mirrored is none
 SETTINGS: dict[str, dict[str, Any]] = {
     "classify": {"model": "small_cnn", "image_size": 16, "color_mode": "grayscale", "epochs": 20},
@@ -24,7 +28,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "augment": "none",
         "box_loss": "giou",
     },
-    "detect": {"model": "yolo_n", "image_size": 96, "batch_size": 16, "lr": 0.003, "epochs": 14, "augment": "none"},
+    "detect": {
+        "model": "yolo_p",
+        "image_size": 96,
+        "batch_size": 16,
+        "lr": 0.025,
+        "warmup": 0.5,
+        "epochs": 6,
+        "augment": "none",
+    },
 }
 
 
@@ -35,8 +47,9 @@ def demo(task: str = "classify", epochs: int | None = None, runs: str | Path = "
     """
     settings = SETTINGS[choose("task of the demo", task, SETTINGS)]
     folder = Path(runs) / "data"
-    data = (
-        write_digits(folder / "digits") if task == "classify" else write_scenes(folder / f"scenes-{task}", task, SCENES)
-    )
+    if task == "classify":
+        data = write_digits(folder / "digits")
+    else:
+        data = write_scenes(folder / f"scenes-{task}", task, **SCENES[task])
     chosen = settings | ({} if epochs is None else {"epochs": epochs})
     return train(data, task=task, name="demo", exist_ok=True, runs=str(runs), **chosen)
