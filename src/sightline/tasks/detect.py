@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
 
 from .. import ops
 from ..architectures.csp import SIZES, detection_head
 from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError
+from ..explain.targets import CORNERS, Aim, of_detection
 from ..graph.symbolic import Value
 from ..losses import DetectionLoss
 from ..metrics import BinnedAP50, detection_quality
 from ..models import Model
 from ..plots import draw_precision_recall
-from ..rewrite import cut_points, output_nodes
+from ..rewrite import last_maps
 from ..structures import Boxes, Detections, ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task
 from .found import Found
@@ -85,6 +85,13 @@ class Detect(Task):
         there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)
         return Detections(xyxy[there], scores.numpy()[there], labels.numpy()[there])
 
+    def explained(self, said: Any, label: int | None) -> Aim:
+        """The surest detection, of this class where one is asked for."""
+        scores = said[0, :, CORNERS:] if label is None else said[0, :, CORNERS + label, None]
+        place, chosen = divmod(int(scores.argmax()), scores.shape[1])
+        found = chosen if label is None else label
+        return Aim(found, float(scores[place, chosen].sigmoid()), of_detection(found, place))
+
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Measures:
@@ -123,19 +130,13 @@ def stages_of(backbone: Model) -> list[Value | None]:
     """The feature map at each of the strides, None where there is none: by the stages' names, or the last map of that size through which
     all that follows goes."""
     _, height, width, _ = backbone.input_shape
-    last = {
-        node.meta["shape"][1:]: node.name for node in [*cut_points(backbone), *output_nodes(backbone)] if is_map(node)
-    }
+    last = last_maps(backbone)
     found = []
     for stride in STRIDES:
         name = f"stride_{stride}"
         name = name if name in backbone.values else last.get((height // stride, width // stride), "")
         found.append(backbone.values.get(name))
     return found
-
-
-def is_map(node: fx.Node) -> bool:
-    return len(node.meta.get("shape", ())) == 3
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
