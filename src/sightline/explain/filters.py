@@ -54,7 +54,7 @@ def _kernel(network: Network, name: str) -> torch.Tensor | None:
     return weight if isinstance(weight, torch.Tensor) and weight.ndim == 4 else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Patches:
     """What excites a filter most, the most exciting first: at most one patch of each image.
 

@@ -12,7 +12,7 @@ from ..data.decode import PADDING
 from ..errors import ArgumentError, SightlineError, choose
 from ..graph.network import Network
 from ..graph.symbolic import inference
-from ..layout import person_shape
+from ..layout import channels_of
 from ..measure.effective_field import as_batch, image_shape, last_feature_map
 from ..rewrite import last_maps, output_nodes
 from ..rewrite.inlining import inlined
@@ -89,7 +89,7 @@ def _side(pixels: int | None) -> float:
 
 def channel_of(network: Network, name: str, number: Any) -> int:
     """A channel of a value, checked; raises ArgumentError where it has no such one."""
-    channels = person_shape(network.values[name].inner_shape)[-1]
+    channels = channels_of(network.values[name].inner_shape)
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < channels:
         raise ArgumentError(
             f'"{name}" has no filter {number!r}', expected=f"a number from 0 to {channels - 1}", received=repr(number)

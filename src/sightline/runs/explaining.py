@@ -20,6 +20,7 @@ from ..explain.maps import stages
 from ..explain.neighbours import ranked
 from ..explain.parts import answer_of, last_map, layer_named, looked_into
 from ..explain.targets import Aim
+from ..layout import channels_of
 from ..measure.receptive_field import receptive_field
 from ..structures import Problem, Sample
 from .folder import read_recorded, recorded_split
@@ -198,7 +199,7 @@ def _maximization(ask: Question) -> Steps:
             wanted = range(min(len(classes), CLASSES)) if ask.label is None else [ask.label]
             title, titles = "What the network would like to see for a class", [classes[n] for n in wanted]
         else:
-            wanted = range(min(FILTERS, looked_into(model).values[layer].shape[-1]))
+            wanted = range(min(FILTERS, channels_of(looked_into(model).values[layer].inner_shape)))
             title, titles = f"What filters of {layer} would like to see", [str(n) for n in wanted]
         pictures = explain.activation_maximization(model, layer, list(wanted))
         figures.draw_grid(list(pictures), titles, title, ask.folder / "maximization.png", columns=4)
