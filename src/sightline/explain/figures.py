@@ -58,13 +58,18 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray], title: 
 
 
 def draw_grid(
-    pictures: Sequence[np.ndarray], titles: Sequence[str], title: str, path: Path, columns: int = COLUMNS
+    pictures: Sequence[np.ndarray],
+    titles: Sequence[str],
+    title: str,
+    path: Path,
+    columns: int = COLUMNS,
+    side: float = 1.1,
 ) -> None:
-    """Pictures (height, width, channels), 0..1 or uint8, side by side."""
+    """Pictures (height, width, channels), 0..1 or uint8, side by side, each so many inches wide."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     has_titles = any(titles)
-    figure = new_figure(max(4.0, 1.1 * columns), (1.1 + 0.25 * has_titles) * rows + 0.4)
+    figure = new_figure(max(4.0, side * columns), (side + 0.25 * has_titles) * rows + 0.4)
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel, picture, words in zip(panels.flat, pictures, titles, strict=False):
         panel.imshow(_shown(picture), interpolation="nearest")

@@ -24,7 +24,8 @@ from ..rewrite import output_nodes
 from .parts import channel_of, layer_named, looked_into
 from .targets import before_activation, class_scores
 
-RATE, STRENGTH, SMOOTHNESS = 0.05, 0.05, 0.25  # of Adam; of the first noise; what total variation weighs
+RATE, STRENGTH, SMOOTHNESS = 0.05, 0.01, 1.0  # of Adam; of the first noise; what total variation weighs
+LEAST = 1e-3  # of an excitement, by whose size its gradient is divided: all filters are alike then
 TURN, SCALE, SHIFT = 8.0, 0.12, 1 / 12  # degrees, shares of the size, and of the side, either way
 # Directions in which colours of ImageNet vary independently, and how much (Krizhevsky, Sutskever & Hinton 2012, section 4.1)
 COLOR_VARIANCES = (0.2175, 0.0188, 0.0045)
@@ -55,7 +56,7 @@ def activation_maximization(
             )
             excitement = answers(take(seen).to(like.device, like.dtype)).float().cpu()
             gained = excitement[torch.arange(len(wanted)), wanted]
-            loss = SMOOTHNESS * _variation(pictures) - gained / gained.detach().abs().clamp(min=1).sqrt()
+            loss = SMOOTHNESS * _variation(pictures) - gained / gained.detach().abs().clamp(min=LEAST)
             optimizer.zero_grad()
             loss.sum().backward()
             optimizer.step()
@@ -110,7 +111,7 @@ def painted(frequencies: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     if channels == 3:
         directions = torch.tensor(COLOR_DIRECTIONS) * torch.tensor(COLOR_VARIANCES).sqrt()
         waves = torch.einsum("ij,njhw->nihw", directions / directions.norm(dim=0).max(), waves)
-    return torch.sigmoid(4 * waves)
+    return torch.sigmoid(waves)
 
 
 def _moved(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:

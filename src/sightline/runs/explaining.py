@@ -202,7 +202,7 @@ def _maximization(ask: Question) -> Steps:
             wanted = range(min(FILTERS, channels_of(looked_into(model).values[layer].inner_shape)))
             title, titles = f"What filters of {layer} would like to see", [str(n) for n in wanted]
         pictures = explain.activation_maximization(model, layer, list(wanted))
-        figures.draw_grid(list(pictures), titles, title, ask.folder / "maximization.png", columns=4)
+        figures.draw_grid(list(pictures), titles, title, ask.folder / "maximization.png", columns=4, side=2.2)
 
     return [one]
 
@@ -228,7 +228,7 @@ def _nearest(ask: Question) -> Steps:
         ]
         title = f"{ask.names[number]}, and what it was trained on that is most like it"
         path = ask.path(number, "nearest")
-        figures.draw_grid([ask.images[number], *pixels], ["image", *titles], title, path)
+        figures.draw_grid([ask.images[number], *pixels], ["image", *titles], title, path, side=1.6)
 
     return [partial(one, number) for number in range(len(ask.images))]
 
