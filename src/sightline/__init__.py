@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import data as data
     from . import detectors as detectors
+    from . import explain as explain
     from . import initializers as initializers
     from . import layers as layers
     from . import losses as losses
@@ -52,6 +53,7 @@ _MODULES = (
     "callbacks",
     "data",
     "detectors",
+    "explain",
     "initializers",
     "layers",
     "losses",

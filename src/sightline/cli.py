@@ -405,6 +405,36 @@ def predict(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
+    files: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    what: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="grad-cam, occlusion, feature-maps, filters, patches, maximization or nearest; repeat for more "
+            "[grad-cam, feature-maps and filters]."
+        ),
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="A layer, as `sightline summary` names it [the last map].")] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="The class to explain [what it says].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the pictures [RUN/explained].")] = None,
+    device: Device = None,
+) -> None:
+    """Draw what a run's network learned, and what it looks at in images.
+
+    Exit code 2 when a file could not be read; the others are explained all the same.
+    """
+    from .runs import Run
+    from .runs.explaining import explain_run
+
+    folder, problems = explain_run(Run(run, device or "auto"), files, what or (), layer, class_name, out)
+    _tell(problems)
+    say(f"Pictures {folder}")
+    if problems:
+        raise typer.Exit(2)
+
+
+@app.command()
 def summary(
     model: Annotated[str, typer.Argument(help="A name, file.py:function, a run's folder, or a model file.")],
     classes: Annotated[int | None, typer.Option(help="Classes [the model's].")] = None,

@@ -18,7 +18,7 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     names = [n for n in ("loss", "accuracy", "box_iou", "ap50", "mean_iou") if n in history]
-    figure = _figure(4.6 * len(names), 3.2)
+    figure = new_figure(4.6 * len(names), 3.2)
     for i, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), i + 1)
         for key, color, label in ((name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")):
@@ -31,13 +31,13 @@ def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, *, in_percent: bool = False) -> None:
     """Rows are true classes, columns what the network said; shade is the share of the row, numbers are counts, or per cent of the row."""
     size = min(14.0, 2.6 + 0.55 * len(classes))
-    figure = _figure(size, size * 0.92)
+    figure = new_figure(size, size * 0.92)
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -51,12 +51,12 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, *,
                 color = "white" if share[i, j] > 0.5 else "black"
                 text = f"{100 * share[i, j]:.1f}" if in_percent else str(count)
                 axes.text(j, i, text, ha="center", va="center", fontsize=8, color=color)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_precision_recall(curves: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
     """Each class's precision against its recall, points (recall, precision) by name."""
-    figure = _figure(5.6, 4.2)
+    figure = new_figure(5.6, 4.2)
     axes = figure.add_subplot()
     for name, points in curves.items():
         if points:
@@ -71,26 +71,26 @@ def draw_precision_recall(curves: Mapping[str, Sequence[Sequence[float]]], path:
     axes.spines[["top", "right"]].set_visible(False)
     if 0 < len(curves) <= 20:
         axes.legend(frameon=False, fontsize=8)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_overlaps(overlaps: np.ndarray, path: Path) -> None:
     """How many boxes overlap the true one how far."""
-    figure = _figure(5.6, 3.2)
+    figure = new_figure(5.6, 3.2)
     axes = figure.add_subplot()
     axes.hist(overlaps, bins=np.linspace(0, 1, 21), color=VALIDATION)
     axes.axvline(0.5, color=MARK, linewidth=1)
     axes.set_xlabel("intersection over union with the true box")
     axes.set_ylabel("images")
     axes.spines[["top", "right"]].set_visible(False)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_learning_rates(
     rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float], path: Path
 ) -> None:
     """The loss against the learning rate of a sweep, as it was and smoothed; `marks` are rates to point at, by name."""
-    figure = _figure(6.4, 3.6)
+    figure = new_figure(6.4, 3.6)
     axes = figure.add_subplot()
     axes.plot(rates, losses, color=TRAINING, alpha=0.5, linewidth=1, label="loss of a batch")
     axes.plot(rates, smoothed, color=VALIDATION, label="smoothed")
@@ -105,14 +105,14 @@ def draw_learning_rates(
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def draw_invariance(curves: Sequence[Any], title: str, path: Path) -> None:
     """Agreement, and accuracy where it is known, against the strength of each change; a line marks the strength of none."""
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
-    figure = _figure(3.6 * columns, 2.6 * rows + 0.3)
+    figure = new_figure(3.6 * columns, 2.6 * rows + 0.3)
     for i, curve in enumerate(curves):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.axvline(curve.neutral, color=TRAINING, alpha=0.4, linewidth=1)
@@ -127,15 +127,15 @@ def draw_invariance(curves: Sequence[Any], title: str, path: Path) -> None:
         if i == 0:
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure((width, height), layout="constrained")
 
 
-def _write(figure: Any, path: Path) -> None:
+def write_figure(figure: Any, path: Path) -> None:
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)

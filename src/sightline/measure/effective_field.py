@@ -14,7 +14,7 @@ import torch
 from ..errors import ArgumentError, ShapeError, choose
 from ..graph.network import Network
 from ..graph.symbolic import in_mode
-from ..layout import Shape, person_shape, to_channels_first
+from ..layout import Shape, fits, person_shape, to_channels_first
 
 IMAGES = 32  # of random noise, where none are given
 THRESHOLD = 1 - 0.9545  # of the maximum: what a Gaussian has at about two and a half deviations
@@ -48,15 +48,15 @@ def effective_receptive_field(model: Network, images: Any = None, node: str | No
 
     Raises ArgumentError for an unknown node or a network of several inputs, ShapeError for images of another shape.
     """
-    shape = _image_shape(model)
-    chosen = _last_feature_map(model) if node is None else choose("node", node, model.values)
+    shape = image_shape(model)
+    chosen = last_feature_map(model) if node is None else choose("node", node, model.values)
     part = Network(model.inputs, model.values[chosen])
     generator = torch.Generator().manual_seed(0)
     weight = next(model.parameters(), torch.empty(0))
-    batch = torch.randn(IMAGES, *shape, generator=generator) if images is None else _as_batch(images, shape)
+    batch = torch.randn(IMAGES, *shape, generator=generator) if images is None else as_batch(images, shape)
     total = torch.zeros(shape[1:], dtype=torch.float64)
     place = (0, 0)
-    with _frozen(part):
+    with frozen(part):
         for image in batch:
             x = image[None].to(weight.device, weight.dtype).requires_grad_()
             y = part(x)
@@ -69,7 +69,8 @@ def effective_receptive_field(model: Network, images: Any = None, node: str | No
     return EffectiveField(weights, math.sqrt((weights > THRESHOLD).sum()), chosen, place, len(batch))
 
 
-def _image_shape(model: Network) -> Shape:
+def image_shape(model: Network) -> Shape:
+    """(channels, height, width) of the one image that a network takes; raises ArgumentError for another network."""
     shapes = [value.inner_shape for value in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 3:
         raise ArgumentError(
@@ -79,15 +80,17 @@ def _image_shape(model: Network) -> Shape:
     return shapes[0]
 
 
-def _last_feature_map(model: Network) -> str:
+def last_feature_map(model: Network) -> str:
+    """The name of the last value with height and width, of those with several places where there are such."""
     maps = [name for name, value in model.values.items() if len(value.inner_shape) == 3]
     several = [name for name in maps if max(model.values[name].inner_shape[1:]) > 1]
     return (several or maps)[-1]
 
 
-def _as_batch(images: Any, shape: Shape) -> torch.Tensor:
+def as_batch(images: Any, shape: Shape) -> torch.Tensor:
+    """Arrays NHWC, or a tensor NCHW, as a tensor NCHW; raises ShapeError where that does not fit (channels, height, width)."""
     batch = images if isinstance(images, torch.Tensor) else to_channels_first(torch.as_tensor(np.asarray(images)))
-    if batch.ndim != 4 or tuple(batch.shape[1:]) != shape or not len(batch):
+    if batch.ndim != 4 or not fits(batch.shape[1:], shape) or not len(batch):
         given = tuple(batch.shape[1:])
         raise ShapeError(
             "The images do not fit the network",
@@ -98,8 +101,8 @@ def _as_batch(images: Any, shape: Shape) -> torch.Tensor:
 
 
 @contextmanager
-def _frozen(part: Network) -> Iterator[None]:
-    """Inference mode, with gradients of the input alone; afterwards all is as it was."""
+def frozen(part: Network) -> Iterator[None]:
+    """A network in inference mode, with gradients of the input alone; afterwards all is as it was."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
     try:
         for parameter in trained:

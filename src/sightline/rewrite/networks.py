@@ -35,6 +35,22 @@ def split_at(network: Network, name: str) -> tuple[Network, Network]:
     return Network(network.inputs, value), Network(value, network.output)
 
 
+def split_around(network: Network, name: str) -> tuple[Network, Network]:
+    """As `split_at` anywhere: the first part also gives, and the second also takes, what the rest needs beside the node's value.
+
+    The first gives a list, the node's value first; none of the others depends on it. Raises ArgumentError where there is no such node.
+    """
+    value = network.values[choose("node", name, network.values)]
+    behind: set[fx.Node] = set()
+    beside: dict[fx.Node, None] = {}
+    for node in network.graph.nodes:
+        if any(source in behind or source.name == name for source in node.all_input_nodes) or node.op == "output":
+            behind.add(node)
+            beside |= dict.fromkeys(s for s in node.all_input_nodes if s not in behind and s.name != name)
+    values = [value, *(network.values[node.name] for node in beside)]
+    return Network(network.inputs, values), Network(values, network.output)
+
+
 def with_dropout(network: Network, rate: float) -> Any:
     """The outputs of a network that has Dropout of this rate before its last layer, in place of one that it may have there.
 

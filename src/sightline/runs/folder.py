@@ -41,6 +41,7 @@ class RunFolder:
         self.picture = path / "confusion.png"
         self.mistakes = path / "mistakes.png"
         self.report = path / "report.html"
+        self.explained = path / "explained"
 
     def require_free(self, exist_ok: bool) -> None:
         """Raise RunError where something is in the way: a run, unless `exist_ok`, or anything else."""
@@ -55,7 +56,7 @@ class RunFolder:
     def begin(self) -> None:
         """Make the folder, without the files of a run that was here before."""
         for name, file in vars(self).items():
-            if name in ("checkpoint", "tensorboard"):
+            if name in ("checkpoint", "tensorboard", "explained"):
                 shutil.rmtree(file, ignore_errors=True)
             elif name != "path":
                 file.unlink(missing_ok=True)

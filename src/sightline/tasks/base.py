@@ -16,6 +16,7 @@ from ..data.augment import Example
 from ..data.images import Images
 from ..data.sources import read
 from ..errors import refuse_unknown
+from ..explain.targets import Aim, class_scores, labels_of, of_class
 from ..graph.symbolic import Value
 from ..models import Model
 from ..structures import Dataset, ImageSpec, Sample
@@ -153,6 +154,12 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def results(self, answers: Sequence[torch.Tensor], sizes: Iterable[Size], spec: ImageSpec) -> list[Any]:
         """What the answers for a batch say of its images; `sizes` reads their original ones (height, width), where a task asks."""
+
+    def explained(self, said: Any, label: int | None) -> Aim:
+        """What to explain of the answer for one image, given before a last softmax: this class, or the surest."""
+        scores = class_scores(said)
+        chosen = int(labels_of(label, scores)[0])
+        return Aim(chosen, float(scores[0].softmax(0)[chosen]), of_class(chosen))
 
     @abc.abstractmethod
     def measure(

@@ -15,6 +15,7 @@ from ..architectures.stages import stages_of
 from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError, choose
+from ..explain.targets import CORNERS, Aim, of_detection
 from ..losses import DetectionLoss
 from ..metrics import BinnedAP50, detection_quality
 from ..models import Model
@@ -87,6 +88,13 @@ class Detect(Task):
         xyxy = within(place(size, spec).to_image(boxes.numpy()), size)
         there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)
         return Detections(xyxy[there], scores.numpy()[there], labels.numpy()[there])
+
+    def explained(self, said: Any, label: int | None) -> Aim:
+        """The surest detection, of this class where one is asked for."""
+        scores = said[0, :, CORNERS:] if label is None else said[0, :, CORNERS + label, None]
+        place, chosen = divmod(int(scores.argmax()), scores.shape[1])
+        found = chosen if label is None else label
+        return Aim(found, float(scores[place, chosen].sigmoid()), of_detection(found, place))
 
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
