@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import ArgumentError, choose, whole_number
 from ..structures import Boxes, Detections
 from .accumulation import average_precision, average_recall, points, states
+from .intervals import draws, ends
 from .matching import RANGES, THRESHOLDS, UNMATCHED, Matches, Table, match, tabulate
 from .voc import voc_average_precision, voc_states
 
@@ -166,18 +167,20 @@ class DetectionQuality:
         draws from them once more, so where classes have few objects these values lie too high, even all above the number
         itself; "basic" mirrors them at the number (Davison & Hinkley 1997, equation 5.6), within 0..1, and covers better.
         """
-        measure = self._measures[choose("measure", name, self._measures)]
-        samples = whole_number(samples, "interval: samples")
         choose("method", method, ("percentile", "basic"))
         if not 0 < level < 1:
             raise ArgumentError("interval: level is above 0 and below 1", received=level)
-        drawn = np.array([_mean(each) for each in self._resampled(measure, draws(self._table.images, samples, seed))])
-        drawn = drawn[~np.isnan(drawn)]
-        if not len(drawn):
-            return float("nan"), float("nan")
-        ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        low, high = ends if method == "percentile" else (2 * self._mean(name) - ends[::-1]).clip(0, 1)
+        low, high = np.clip(ends(self.drawn(name, samples=samples, seed=seed), self._mean(name), level, method), 0, 1)
         return float(low), float(high)
+
+    def drawn(self, name: str = "AP", *, samples: int = 200, seed: int = 0) -> np.ndarray:
+        """One of `coco()`'s numbers (samples,) on each draw of a bootstrap over images, NaN where it has none.
+
+        Of two qualities on the same images the draws of one seed have the same images, so that their difference is one of pairs.
+        """
+        measure = self._measures[choose("measure", name, self._measures)]
+        samples = whole_number(samples, "interval: samples")
+        return np.array([_mean(each) for each in self._resampled(measure, draws(self._table.images, samples, seed))])
 
     def _resampled(self, measure: _Measure, times: np.ndarray) -> list[np.ndarray]:
         """The numbers that `measure` is the mean of, for each row of `times` (S, images)."""
@@ -242,14 +245,6 @@ class DetectionQuality:
             mine = table.found.label == label
             score, state, must = score[mine], state[mine], must & (table.objects.label == label)
         return *points(score, state), int(must.sum())
-
-
-def draws(images: int, samples: int, seed: int) -> np.ndarray:
-    """How many times (samples, images) each of a bootstrap's draws has each image; each draw has `images` in all."""
-    numbers = np.random.default_rng(seed)
-    return np.array(
-        [np.bincount(numbers.integers(0, max(images, 1), images), minlength=images) for _ in range(samples)]
-    )
 
 
 def _checked(iou: float) -> float:

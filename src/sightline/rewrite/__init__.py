@@ -15,11 +15,14 @@ from .networks import (
 )
 from .recomputing import recompute
 from .score_map import ScoreMap, score_map
+from .temperature import TEMPERATURE, before_softmax, with_temperature
 
 __all__ = [
     "FOLDABLE",
     "GLOBAL",
+    "TEMPERATURE",
     "ScoreMap",
+    "before_softmax",
     "cut_points",
     "ends_in_softmax",
     "fold_batchnorm",
@@ -33,4 +36,5 @@ __all__ = [
     "split_at",
     "to_fully_convolutional",
     "with_dropout",
+    "with_temperature",
 ]

@@ -17,6 +17,7 @@ from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
 from ..losses import BoxGIoU, Huber, Loss, MeanSquaredError
 from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interval
+from ..metrics.intervals import mean_interval
 from ..models import Model
 from ..plots import draw_overlaps
 from ..structures import ImageSpec, Sample
@@ -30,7 +31,6 @@ BOX_LOSSES: dict[str, tuple[Loss, float]] = {
     "giou": (BoxGIoU(), 2.0),
 }
 PLACES = 6  # a side of the map from which a box is found: 7 of an image of 224
-SAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
 
 
 class Localize(Task):
@@ -81,11 +81,9 @@ class Localize(Task):
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Measures:
-        truths = np.array([_only_box(sample) for sample in samples])
+        _, overlaps = self.scores(results, samples)
         labels = np.array([sample.label for sample in samples])
-        found = np.array([box for _, box, _ in results])
         said = np.array([probabilities.argmax() for probabilities, _, _ in results])
-        overlaps = ops.paired_iou(torch.from_numpy(found), torch.from_numpy(truths)).numpy()
         n = len(samples)
         hits, right = float((overlaps >= 0.5).mean()), float((said == labels).mean())
         headlines = (
@@ -101,6 +99,11 @@ class Localize(Task):
             for i, name in enumerate(classes)
         ]  # fmt: skip
         return Measures(split, n, headlines, {"classes": rows, "overlaps": overlaps.tolist()})
+
+    def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
+        truths = np.array([_only_box(sample) for sample in samples])
+        found = np.array([box for _, box, _ in results])
+        return "mean IoU", ops.paired_iou(torch.from_numpy(found), torch.from_numpy(truths)).numpy()
 
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Located:
         probabilities, box, size = result
@@ -149,13 +152,6 @@ def within(box: np.ndarray, size: Size) -> np.ndarray:
     """A box (4,) or boxes (n, 4) cut to an image of `size` (height, width)."""
     height, width = size
     return np.clip(box, 0, [width, height, width, height])
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a mean over images, by 1,000 bootstrap samples of them (percentiles)."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(SAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def _only_box(sample: Sample) -> np.ndarray:
