@@ -308,7 +308,9 @@ CHOSEN = {"model": "small_cnn", "image_size": 12, "workers": 1, "augment": "none
 def runs(photos, tmp_path_factory):
     """Two runs on the same images."""
     folder = tmp_path_factory.mktemp("runs")
-    return [sl.train(photos, epochs=e, name=name, runs=str(folder), **CHOSEN) for e, name in ((3, "long"), (1, "short"))]
+    return [
+        sl.train(photos, epochs=e, name=name, runs=str(folder), **CHOSEN) for e, name in ((3, "long"), (1, "short"))
+    ]
 
 
 def test_the_model_file_of_a_run_has_a_temperature(runs, photos):

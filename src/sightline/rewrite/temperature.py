@@ -14,7 +14,7 @@ from .networks import ends_in_softmax, output_nodes
 TEMPERATURE = "temperature"  # in a model's metadata
 
 
-def before_softmax(network: Network) -> Value:
+def before_softmax(network: Any) -> Value:
     """The logits: what goes into the softmax in which a network ends, without a temperature that it may have.
 
     Raises ArgumentError for a network that ends otherwise, or in a network within it.
@@ -28,7 +28,7 @@ def before_softmax(network: Network) -> Value:
     (source,) = value.call.args
     if not isinstance(layer, (Activation, Softmax)):
         return without_activation(layer)(source)
-    is_tempered = TEMPERATURE in network.metadata and isinstance(source.call.layer, Rescaling)  # type: ignore[attr-defined]
+    is_tempered = TEMPERATURE in network.metadata and isinstance(source.call.layer, Rescaling)
     return source.call.args[0] if is_tempered else source
 
 
