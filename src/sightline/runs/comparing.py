@@ -71,13 +71,17 @@ def compare(
     _require_alike(first, second)
     split, samples, left_out, unknown = _common(first, second, data, format)
     names = _names(first.path, second.path)
-    (one, read, problems), (other, again, _) = (
-        run.answered(samples, split, batch_size, workers) for run in (first, second)
-    )
-    assert read == again  # both read the same files
-    difference = first.task.compare(one, other, read, first.classes)
+    answers: list[dict[Path, Any]] = []
+    problems: dict[Path, Problem] = {}
+    for run in (first, second):
+        results, read, unreadable = run.answered(samples, split, batch_size, workers)
+        answers.append(dict(zip([sample.path for sample in read], results, strict=True)))
+        problems |= {problem.path: problem for problem in unreadable}
+    common = [sample for sample in samples if all(sample.path in each for each in answers)]
+    one, other = ([each[sample.path] for sample in common] for each in answers)
+    difference = first.task.compare(one, other, common, first.classes)
     unknown_names = tuple(name for name, run in zip(names, (first, second), strict=True) if run in unknown)
-    return Comparison(*names, split, len(read), difference, left_out, unknown_names, tuple(problems))
+    return Comparison(*names, split, len(common), difference, left_out, unknown_names, tuple(problems.values()))
 
 
 def _require_alike(first: Run, second: Run) -> None:
