@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import sightline as sl
 from sightline.errors import ArgumentError, ShapeError
 from sightline.metrics import detection_quality
-from sightline.metrics.bootstrap import draws
+from sightline.metrics.intervals import draws
 from sightline.structures import Boxes, Detections
 
 COCO_NAMES = [

@@ -13,8 +13,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_
 import sightline as sl
 from sightline.errors import ArgumentError, ShapeError
 from sightline.metrics import MeanIoU, PixelAccuracy, SegmentationQuality
-from sightline.metrics.bootstrap import draws, mean_interval
 from sightline.metrics.boundaries import boundary_counts
+from sightline.metrics.intervals import draws
 
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 7))
 
@@ -125,12 +125,6 @@ def test_interval_is_that_of_images_added_again(name):
     assert quality(images).interval(name, samples=20) == pytest.approx(expected.tolist(), rel=1e-12)
     low, high = quality(images).interval(name)
     assert low < getattr(quality(images), name)() < high
-
-
-def test_mean_interval_is_numpys():
-    values = np.random.default_rng(0).random(9)
-    means = [values[np.repeat(np.arange(9), row)].mean() for row in draws(9, 1000, 0)]
-    assert mean_interval(values) == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), rel=1e-12)
 
 
 def test_nothing_known_and_nothing_added():

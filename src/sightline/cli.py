@@ -330,23 +330,35 @@ def check(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run, or its model file.")],
-    data: Annotated[Path | None, typer.Argument(help="Labelled images [what the run held back].")] = None,
+    data: Annotated[
+        Path | None, typer.Argument(help="Labelled images [what the run held back], or a second run.")
+    ] = None,
+    on: Annotated[Path | None, typer.Argument(help="Labelled images for two runs [what both held back].")] = None,
     format: Format = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a run on a folder of images.
+    """Measure a run on a folder of images, or compare two runs: evaluate RUN [DATA], evaluate RUN RUN [DATA].
 
-    On its test split, or all of it where it has no splits; without a folder, on what the training held back.
+    On its test split, or all of it where it has no splits; without a folder, on what the training held back. Of two runs
+    it says by how much one is better on the same images, and whether that may be chance.
     """
     from .runs import Run
 
-    measures, problems = Run(run, device or "auto").evaluate(data, format=format)
+    if data is not None and (is_run(data) or on is not None):
+        comparison = Run(run, device or "auto").compare(Run(data, device or "auto"), on, format=format)
+        _print_json(comparison.as_dict()) if as_json else say(str(comparison))
+        _tell(list(comparison.problems))
+        return
+    reader = Run(run, device or "auto")
+    measures, problems = reader.evaluate(data, format=format)
     if as_json:
         _print_json(measures.as_dict() | {"unreadable": _as_rows(problems)})
         return
     for headline in measures.headlines:
         say(f"{measures.split.capitalize()} {headline}, n = {measures.n}")
+    for remark in reader.task.remarks(measures):
+        say(remark)
     _tell(problems)
 
 
@@ -543,6 +555,11 @@ def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) ->
     from .runs import Run
 
     say(f"Report {Run(run, 'cpu').report()}")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a run's folder or a model file, not labelled images."""
+    return path.suffix.lower() == ".sightline" or (path / "config.yaml").is_file()
 
 
 class _Videos:

@@ -107,6 +107,11 @@ class Model(Network):
             compiled.goals(ports_of(self).outputs)
         self._compiled, self.optimizer = compiled, compiled.optimizer
 
+    def compile_as(self, other: Model) -> None:
+        """Be compiled as another model is, where it is: with its very optimizer, loss and metrics."""
+        if other._compiled is not None:
+            self._compiled, self.optimizer = other._compiled, other.optimizer
+
     def fit(
         self,
         x: Any = None,

@@ -86,6 +86,31 @@ def draw_overlaps(overlaps: np.ndarray, path: Path) -> None:
     write_figure(figure, path)
 
 
+def draw_calibration(calibration: Mapping[str, Any], path: Path) -> None:
+    """The share of right answers against their confidence, before and after a temperature; on the line the two agree."""
+    after = "of the network" if calibration["temperature"] is None else "with its temperature"
+    rows = [(after, calibration, VALIDATION)]
+    if calibration["temperature"] is not None:
+        rows.insert(0, ("without", calibration["before"], TRAINING))
+    figure = new_figure(4.6, 4.2)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=MARK, linewidth=1, linestyle="--")
+    for label, part, color in rows:
+        confidence, accuracy, images = (
+            np.array([row[name] for row in part["bins"]]) for name in ("confidence", "accuracy", "images")
+        )
+        axes.plot(confidence, accuracy, color=color, linewidth=1.5, label=f"{label}: error {part['ECE']:.3f}")
+        axes.scatter(confidence, accuracy, 10 + 240 * images / images.sum(), color=color, alpha=0.7)
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, 1.05)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share of answers that are right")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    write_figure(figure, path)
+
+
 def draw_learning_rates(
     rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float], path: Path
 ) -> None:

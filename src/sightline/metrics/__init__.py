@@ -22,6 +22,10 @@ from .boxes import (
     BoxHits,
     BoxIoU,
 )
+from .by_class import (
+    balanced_accuracy,
+    macro_f1,
+)
 from .confusion import (
     FalseNegatives,
     FalsePositives,
@@ -44,6 +48,9 @@ from .errors import (
     MeanSquaredError,
     RootMeanSquaredError,
     SparseCategoricalCrossentropy,
+)
+from .intervals import (
+    wilson_interval,
 )
 from .overlap import (
     BinaryIoU,
@@ -69,7 +76,6 @@ from .shares import (
     sparse_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
-    wilson_interval,
 )
 
 __all__ = [
@@ -109,10 +115,12 @@ __all__ = [
     "TopKCategoricalAccuracy",
     "TrueNegatives",
     "TruePositives",
+    "balanced_accuracy",
     "binary_accuracy",
     "categorical_accuracy",
     "detection_quality",
     "get",
+    "macro_f1",
     "sparse_categorical_accuracy",
     "sparse_top_k_categorical_accuracy",
     "top_k_categorical_accuracy",

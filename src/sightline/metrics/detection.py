@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ArgumentError, choose, whole_number
 from ..structures import Boxes, Detections
 from .accumulation import average_precision, average_recall, points, states
-from .bootstrap import draws, middle
+from .intervals import draws, ends
 from .matching import RANGES, THRESHOLDS, UNMATCHED, Matches, Table, match, tabulate
 from .voc import voc_average_precision, voc_states
 
@@ -167,16 +167,20 @@ class DetectionQuality:
         draws from them once more, so where classes have few objects these values lie too high, even all above the number
         itself; "basic" mirrors them at the number (Davison & Hinkley 1997, equation 5.6), within 0..1, and covers better.
         """
-        measure = self._measures[choose("measure", name, self._measures)]
-        samples = whole_number(samples, "interval: samples")
         choose("method", method, ("percentile", "basic"))
         if not 0 < level < 1:
             raise ArgumentError("interval: level is above 0 and below 1", received=level)
-        drawn = np.array([_mean(each) for each in self._resampled(measure, draws(self._table.images, samples, seed))])
-        low, high = middle(drawn, level)
-        if method == "basic":
-            low, high = (2 * self._mean(name) - np.array([high, low])).clip(0, 1).tolist()
-        return low, high
+        low, high = np.clip(ends(self.drawn(name, samples=samples, seed=seed), self._mean(name), level, method), 0, 1)
+        return float(low), float(high)
+
+    def drawn(self, name: str = "AP", *, samples: int = 200, seed: int = 0) -> np.ndarray:
+        """One of `coco()`'s numbers (samples,) on each draw of a bootstrap over images, NaN where it has none.
+
+        Of two qualities on the same images the draws of one seed have the same images, so that their difference is one of pairs.
+        """
+        measure = self._measures[choose("measure", name, self._measures)]
+        samples = whole_number(samples, "interval: samples")
+        return np.array([_mean(each) for each in self._resampled(measure, draws(self._table.images, samples, seed))])
 
     def _resampled(self, measure: _Measure, times: np.ndarray) -> list[np.ndarray]:
         """The numbers that `measure` is the mean of, for each row of `times` (S, images)."""

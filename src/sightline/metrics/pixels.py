@@ -9,9 +9,10 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, choose, whole_number
 from ..structures import IGNORE
-from .bootstrap import SAMPLES, draws, middle
 from .boundaries import boundary_counts
+from .intervals import draws, ends
 
+SAMPLES = 1000  # of the bootstrap
 BOUNDARY = 0.0075  # of the diagonal (Csurka et al. 2013, section 4)
 
 
@@ -122,7 +123,7 @@ class SegmentationQuality:
         if not self._areas:
             return float("nan"), float("nan")
         times = draws(len(self), whole_number(samples, "interval: samples"), seed).astype(float)
-        return middle(self._measure(name, times))
+        return ends(self._measure(name, times), self._measured(name), method="percentile")
 
     def _measured(self, name: str) -> float:
         return float(self._measure(name, np.ones((1, len(self))))[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -66,20 +65,6 @@ def top_k_categorical_accuracy(y_true: torch.Tensor, y_pred: torch.Tensor, k: in
     if y_true.shape == y_pred.shape:
         y_true = y_true.argmax(channel_axis(y_true.ndim))
     return sparse_top_k_categorical_accuracy(y_true, y_pred, k)
-
-
-def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share seen in n independent trials (Wilson, 1927).
-
-    >>> [round(x, 3) for x in wilson_interval(0.9, 100)]
-    [0.826, 0.945]
-    """
-    if n == 0:
-        return 0.0, 1.0
-    centre = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
 
 
 class Accuracy(SampleMean):

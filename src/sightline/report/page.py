@@ -31,10 +31,16 @@ class Page:
     curves: str
     picture: str
     mistakes: str
+    calibration: str
 
     @property
     def task(self) -> Task:
         return TASKS[self.settings.task]()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of the measures besides the headlines; none of a run from before there were any."""
+        return self.task.remarks(self.measures) if self.calibration else []
 
     @property
     def best_epoch(self) -> int:
@@ -79,6 +85,7 @@ def write_report(folder: RunFolder, model: Model) -> Path:
         curves=_embedded(folder.curves),
         picture=_embedded(folder.picture),
         mistakes=_embedded(folder.mistakes),
+        calibration=_embedded(folder.calibration),
     )
     write_text(folder.report, render(page))
     return folder.report

@@ -8,11 +8,14 @@ from .fully_convolutional import to_fully_convolutional
 from .networks import GLOBAL, ends_in_softmax, on_input, remove_head, split_around, split_at, with_dropout
 from .recomputing import recompute
 from .score_map import ScoreMap, score_map
+from .temperature import TEMPERATURE, before_softmax, with_temperature
 
 __all__ = [
     "FOLDABLE",
     "GLOBAL",
+    "TEMPERATURE",
     "ScoreMap",
+    "before_softmax",
     "cut_points",
     "dilate",
     "ends_in_softmax",
@@ -29,4 +32,5 @@ __all__ = [
     "split_at",
     "to_fully_convolutional",
     "with_dropout",
+    "with_temperature",
 ]

@@ -34,7 +34,7 @@ def pool_before_activation(network: Network) -> Network:
 
     def substitute(node: fx.Node, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if node in moved:
-            return _without_activation(layer)(*args, **kwargs)
+            return without_activation(layer)(*args, **kwargs)
         value = call_layer(node, layer, args, kwargs)
         return Activation("relu")(value) if node in poolings else value
 
@@ -52,7 +52,7 @@ def _pools_a_relu(network: Network, node: fx.Node) -> bool:
     return type(layer) is Conv2D and layer.activation == "relu" and not _is_watched(layer) and not _is_watched(pooling)
 
 
-def _without_activation(layer: nn.Module) -> nn.Module:
+def without_activation(layer: nn.Module) -> nn.Module:
     """The same layer, weights and all, that stops before its activation."""
     bare = copy.copy(layer)
     bare.__dict__.pop(FIRST_CALL, None)

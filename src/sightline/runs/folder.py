@@ -40,6 +40,7 @@ class RunFolder:
         self.curves = path / "curves.png"
         self.picture = path / "confusion.png"
         self.mistakes = path / "mistakes.png"
+        self.calibration = path / "calibration.png"
         self.report = path / "report.html"
         self.explained = path / "explained"
 

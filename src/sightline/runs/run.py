@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from ..training import loop
 from ..training.batches import Batch
 from .folder import RunFolder, read_json, read_recorded, recorded_split
 from .settings import read_config
+
+if TYPE_CHECKING:
+    from .comparing import Comparison
 
 NO_VALUE = -1  # which no mask file holds
 
@@ -63,7 +66,7 @@ class Run:
 
     @property
     def task(self) -> Task:
-        return TASKS[choose("task", self.model.metadata["task"], TASKS)].from_metadata(self.model.metadata)
+        return TASKS[choose("task", self.model.metadata["task"], TASKS)]().for_network(self.model.metadata)
 
     @property
     def classes(self) -> list[str]:
@@ -92,21 +95,49 @@ class Run:
 
         Raises DataError for a folder without images, or with a class that the network does not know.
         """
-        split, samples = self._samples_for(data, format)
+        split, samples = self.samples_for(data, format)
+        results, read, problems = self.answered(samples, split, batch_size, workers)
+        return self.task.measure(split, results, read, self.classes), problems
+
+    def compare(
+        self,
+        other: Run,
+        data: str | Path | None = None,
+        *,
+        format: str | None = None,
+        batch_size: int = 32,
+        workers: int = 2,
+    ) -> Comparison:
+        """How much better this run is than another, on the same images: of a folder, as `evaluate` chooses them for each, or what both
+        held back. Images that either learned from are left out.
+
+        Raises ArgumentError for runs of two tasks or of other classes, DataError where no image is left.
+        """
+        from .comparing import compare
+
+        return compare(self, other, data, format, batch_size, workers)
+
+    def answered(
+        self, samples: Sequence[Sample], what: str, batch_size: int = 32, workers: int = 2
+    ) -> tuple[list[Any], list[Sample], list[Problem]]:
+        """What the network answers for samples, those that could be read, and what is wrong with the others; shows its progress.
+
+        Raises DataError where none can be read.
+        """
         results: list[Any] = []
         read: list[Sample] = []
         problems: list[Problem] = []
         with freed_memory_kept(), progress_bar("Measuring") as bar:
-            row = bar.add_task(split, total=len(samples), note="")
+            row = bar.add_task(what, total=len(samples), note="")
             for numbers, said, unreadable in self._results([s.path for s in samples], batch_size, workers, self.task):
                 results += said
                 read += [samples[number] for number in numbers]
                 problems += unreadable.values()
                 bar.advance(row, len(numbers) + len(unreadable))
         if not read:
-            what = f"None of the {len(samples)} images to measure on can be read"
-            raise DataError(what, received=str(problems[0]) if problems else None)
-        return self.task.measure(split, results, read, self.classes), problems
+            sentence = f"None of the {len(samples)} images to measure on can be read"
+            raise DataError(sentence, received=str(problems[0]) if problems else None)
+        return results, read, problems
 
     def _results(
         self, paths: Sequence[Path], batch_size: int, workers: int, task: Task
@@ -148,7 +179,8 @@ class Run:
         except DataError as error:
             yield Problem(path, error.reason(path))
 
-    def _samples_for(self, data: str | Path | None, format: str | None) -> tuple[str, tuple[Sample, ...]]:
+    def samples_for(self, data: str | Path | None, format: str | None = None) -> tuple[str, tuple[Sample, ...]]:
+        """The split to measure on, and its samples with this network's class numbers; see `evaluate`."""
         if not self.path.is_file():
             self.folder.require(self.folder.best)
         recorded = read_recorded(self.folder.data) if self.folder.data.is_file() else None
@@ -304,7 +336,7 @@ def measure(
             samples = images.samples[len(results) : len(results) + batch.size]
             sizes = (sample.size or image_size(sample.path) for sample in samples)
             results += task.results(ask(batch), sizes, images.spec)
-    return task.measure(split, results, images.samples, classes)
+    return task.for_network(model.metadata).measure(split, results, images.samples, classes)
 
 
 def resolve_device(device: str) -> torch.device:

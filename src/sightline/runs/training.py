@@ -21,6 +21,7 @@ from ..training.progress import EpochProgress
 from ..training.ranks import first_does, is_first, joined
 from .around import callbacks_of, why_ended
 from .assembly import Opening, assembled, opened
+from .calibration import calibrate
 from .fitting_memory import fitted
 from .folder import Log, RunFolder, describe_data, environment, read_results, write_json
 from .preparation import CompleteCache, open_images, prepare
@@ -77,6 +78,8 @@ def _train(
 
 
 def _finish(run: Run, task: Task, images: dict[str, Images], settings: Settings, log: Log) -> None:
+    if task.takes_labels:
+        calibrate(run, images.get("validation"), settings.batch_size, settings.thread_count, log)
     _measure(run, task, images, settings, log)
     log(f"Report {run.report()}")
     log(f"Run {run.path}")
@@ -139,7 +142,10 @@ def _measure(run: Run, task: Task, images: dict[str, Images], settings: Settings
     write_json(run.folder.evaluation, measures.as_dict())
     task.draw(measures, run.classes, run.folder.picture)
     task.draw_mistakes(measures, run.folder.mistakes)
+    task.draw_calibration(measures, run.folder.calibration)
     for headline in measures.headlines:
         log(f"{split.capitalize()} {headline}, n = {measures.n}")
     if split == "validation":
         log("  (the same images chose the best epoch: there is no test split, so this is optimistic)")
+    for remark in task.remarks(measures):
+        log(remark)

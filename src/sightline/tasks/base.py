@@ -15,9 +15,10 @@ import torch
 from ..data.augment import Example
 from ..data.images import Images
 from ..data.sources import read
-from ..errors import refuse_unknown
+from ..errors import ArgumentError, refuse_unknown
 from ..explain.targets import Aim, class_scores, labels_of, of_class
 from ..graph.symbolic import Value
+from ..metrics.intervals import Interval, paired_mean_interval
 from ..models import Model
 from ..structures import Dataset, ImageSpec, Sample
 
@@ -58,6 +59,31 @@ class Measures:
             for name, h in row["headlines"].items()
         )
         return cls(row["split"], row["n"], headlines, row["details"])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much the first of two networks is better than the second on the same images, with the 95 % interval of the difference.
+
+    Of answers that are right or wrong, `alone` counts the images that one alone has right, and `p` is McNemar's exact probability
+    of so clear a difference between equals.
+    """
+
+    measure: str
+    values: tuple[float, float]
+    interval: Interval
+    alone: tuple[int, int] | None = None
+    p: float | None = None
+
+    @property
+    def value(self) -> float:
+        return self.values[0] - self.values[1]
+
+    def as_dict(self) -> dict[str, Any]:
+        mcnemar = None if self.alone is None else {"alone": self.alone, "p": self.p}
+        return {
+            "measure": self.measure, "values": self.values, "difference": self.value, "interval": self.interval, "McNemar": mcnemar,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,16 +144,14 @@ class Task(abc.ABC):
         """What of the task travels in a model file, JSON-able."""
         return {}
 
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Task:
-        """The task with what travelled in a model file."""
-        return cls()
-
     def with_options(self, options: dict[str, Any]) -> Task:
         """The task with other ways of saying what is found. Raises ArgumentError for one that it does not have."""
         known = inspect.signature(type(self)).parameters
         refuse_unknown(f"predict for {self.name}", {k: v for k, v in options.items() if k not in known}, known)
-        return type(self)(**(vars(self) | options))
+        if not options:
+            return self
+        mine = {name: value for name, value in vars(self).items() if name in known}
+        return type(self)(**(mine | options))
 
     def read(
         self,
@@ -167,6 +191,25 @@ class Task(abc.ABC):
     ) -> Measures:
         """How good results are, beside what is known of the samples."""
 
+    def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
+        """What each image scores (n,), and the name of the mean. Raises ArgumentError for a task in which one image has no score."""
+        raise ArgumentError(f"Runs of the task {self.name} cannot be compared image by image")
+
+    def compare(
+        self, first: Sequence[Any], second: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Difference:
+        """By how much the first results are better than the second for the same samples."""
+        (name, one), (_, other) = self.scores(first, samples), self.scores(second, samples)
+        return Difference(name, (float(one.mean()), float(other.mean())), paired_mean_interval(one - other))
+
+    def for_network(self, metadata: Mapping[str, Any]) -> Task:
+        """The task as it is asked of a network with this metadata, where that says more than the task knows."""
+        return self
+
+    def remarks(self, measures: Measures) -> list[str]:
+        """What a person should know of the measures besides the headlines, in sentences."""
+        return []
+
     @abc.abstractmethod
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Any:
         """A result as a person sees it: it has a `path`, `row(k)` for a table, `as_dict()` for JSON, and perhaps `draw(pixels)`."""
@@ -177,4 +220,8 @@ class Task(abc.ABC):
 
     def draw_mistakes(self, measures: Measures, path: Path) -> bool:
         """Draw what went wrong into a PNG file; False, and no file, where the task shows no such thing."""
+        return False
+
+    def draw_calibration(self, measures: Measures, path: Path) -> bool:
+        """Draw how far probabilities can be trusted into a PNG file; False, and no file, where the task shows no such thing."""
         return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,20 @@ from ..metrics import (
     SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy,
     TopKCategoricalAccuracy,
+    balanced_accuracy,
+    macro_f1,
     sparse_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
     wilson_interval,
 )
+from ..metrics.by_class import balanced_accuracy_interval, macro_f1_interval
+from ..metrics.intervals import mcnemar, paired_share_interval
 from ..models import Model
-from ..plots import draw_confusion
-from ..rewrite import ends_in_softmax
+from ..plots import draw_calibration, draw_confusion
+from ..rewrite import TEMPERATURE, ends_in_softmax
 from ..structures import ImageSpec, Prediction, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task
+from .base import Difference, Goals, Headline, Measures, Size, Source, Targets, Task
+from .calibration import calibration_of, in_sentences
 
 
 class Classify(Task):
@@ -38,6 +44,12 @@ class Classify(Task):
     picture = "Confusion matrix: true classes by row, predicted classes by column"
     best = "val_accuracy"
     takes_labels = True
+    _temperature: float | None = None
+
+    def for_network(self, metadata: Mapping[str, Any]) -> Classify:
+        other = copy.copy(self)
+        other._temperature = metadata.get(TEMPERATURE)
+        return other
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
         network = source.make(spec.shape, len(classes))
@@ -84,15 +96,39 @@ class Classify(Task):
         headlines = [Headline(name, share, wilson_interval(share, n)) for name, share in shares.items()]
         confusion = np.zeros((len(classes), len(classes)), int)
         np.add.at(confusion, (targets, answers.argmax(1)), 1)
-        return Measures(
-            split, n, tuple(headlines), {"confusion": confusion.tolist(), "classes": per_class(confusion, classes)}
+        headlines += [
+            Headline("macro F1", macro_f1(confusion), macro_f1_interval(confusion)),
+            Headline("balanced accuracy", balanced_accuracy(confusion), balanced_accuracy_interval(confusion)),
+        ]
+        details = {
+            "confusion": confusion.tolist(), "classes": per_class(confusion, classes),
+            "calibration": calibration_of(answers, targets, self._temperature, fitted_here=split == "validation"),
+        }  # fmt: skip
+        return Measures(split, n, tuple(headlines), details)
+
+    def compare(
+        self, first: Sequence[Any], second: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Difference:
+        one, other = (
+            np.array([said.argmax() == sample.label for said, sample in zip(results, samples, strict=True)])
+            for results in (first, second)
         )
+        alone = int((one & ~other).sum()), int((other & ~one).sum())
+        shares = float(one.mean()), float(other.mean())
+        return Difference("accuracy", shares, paired_share_interval(*alone, len(samples)), alone, mcnemar(*alone))
+
+    def remarks(self, measures: Measures) -> list[str]:
+        return in_sentences(measures.details["calibration"])
 
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Prediction:
         return Prediction(path, tuple(classes), tuple(float(p) for p in result))
 
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
         draw_confusion(np.array(measures.details["confusion"]), classes, path)
+
+    def draw_calibration(self, measures: Measures, path: Path) -> bool:
+        draw_calibration(measures.details["calibration"], path)
+        return True
 
 
 def class_numbers(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:

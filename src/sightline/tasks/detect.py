@@ -17,11 +17,12 @@ from ..data.placement import place
 from ..errors import ShapeError, choose
 from ..explain.targets import CORNERS, Aim, of_detection
 from ..losses import DetectionLoss
-from ..metrics import BinnedAP50, detection_quality
+from ..metrics import BinnedAP50, DetectionQuality, detection_quality
+from ..metrics.intervals import ends
 from ..models import Model
 from ..plots import draw_precision_recall
 from ..structures import Boxes, Detections, ImageSpec, Sample
-from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
+from .base import Difference, Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
 from .found import Found
 from .localize import within
 from .mistakes import draw_mistakes, mistakes_of
@@ -101,7 +102,7 @@ class Detect(Task):
     ) -> Measures:
         truths = [known(sample.boxes) for sample in samples]
         found = [each for each, _ in results]
-        quality = detection_quality(truths, found, classes=len(classes))
+        quality = quality_of(results, samples, classes)
         numbers = quality.coco()
         headlines = [
             Headline(name, numbers[key], quality.interval(key)) for name, key in (("mAP50", "AP50"), ("mAP", "AP"))
@@ -119,6 +120,14 @@ class Detect(Task):
         details["mistakes"] = mistakes_of(quality, truths, found, samples, classes)
         return Measures(split, len(samples), tuple(headlines), plain(details))
 
+    def compare(
+        self, first: Sequence[Any], second: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> Difference:
+        one, other = (quality_of(results, samples, classes) for results in (first, second))
+        values = one.coco()["AP50"], other.coco()["AP50"]
+        drawn = one.drawn("AP50") - other.drawn("AP50")  # of the same images
+        return Difference("mAP50", values, ends(drawn, values[0] - values[1]))
+
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Found:
         found, size = result
         return Found(path, tuple(classes), found[found.scores >= self.conf], size)
@@ -128,6 +137,12 @@ class Detect(Task):
 
     def draw_mistakes(self, measures: Measures, path: Path) -> bool:
         return draw_mistakes(measures.details["mistakes"], path)
+
+
+def quality_of(results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]) -> DetectionQuality:
+    """What a detector's results are worth."""
+    truths = [known(sample.boxes) for sample in samples]
+    return detection_quality(truths, [found for found, _ in results], classes=len(classes))
 
 
 def padded_boxes(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:

@@ -17,7 +17,7 @@ from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
 from ..losses import BoxGIoU, Huber, Loss, MeanSquaredError
 from ..metrics import BoxHits, BoxIoU, SparseCategoricalAccuracy, wilson_interval
-from ..metrics.bootstrap import mean_interval
+from ..metrics.intervals import mean_interval
 from ..models import Model
 from ..plots import draw_overlaps
 from ..structures import ImageSpec, Sample
@@ -80,11 +80,9 @@ class Localize(Task):
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Measures:
-        truths = np.array([_only_box(sample) for sample in samples])
+        _, overlaps = self.scores(results, samples)
         labels = np.array([sample.label for sample in samples])
-        found = np.array([box for _, box, _ in results])
         said = np.array([probabilities.argmax() for probabilities, _, _ in results])
-        overlaps = ops.paired_iou(torch.from_numpy(found), torch.from_numpy(truths)).numpy()
         n = len(samples)
         hits, right = float((overlaps >= 0.5).mean()), float((said == labels).mean())
         headlines = (
@@ -100,6 +98,11 @@ class Localize(Task):
             for i, name in enumerate(classes)
         ]  # fmt: skip
         return Measures(split, n, headlines, {"classes": rows, "overlaps": overlaps.tolist()})
+
+    def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
+        truths = np.array([_only_box(sample) for sample in samples])
+        found = np.array([box for _, box, _ in results])
+        return "mean IoU", ops.paired_iou(torch.from_numpy(found), torch.from_numpy(truths)).numpy()
 
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Located:
         probabilities, box, size = result

@@ -15,6 +15,7 @@ from ..data.images import Images
 from ..data.mask_files import pixels
 from ..data.placement import place
 from ..errors import ArgumentError, DataError, choose
+from ..explain.targets import Aim, of_region
 from ..losses import PixelCrossentropy, PixelDice, PixelFocal, SumOfLosses, class_weights
 from ..metrics import MeanIoU, PixelAccuracy, SegmentationQuality
 from ..models import Model
@@ -77,10 +78,9 @@ class Segment(Task):
     def metadata(self) -> dict[str, Any]:
         return {} if self.colors is None else {"colors": [list(color) for color in self.colors]}
 
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Task:
+    def for_network(self, metadata: Mapping[str, Any]) -> Task:
         colors = metadata.get("colors")
-        return cls(colors=None if colors is None else as_colors(np.array(colors)))
+        return self if colors is None else self._with(colors=as_colors(np.array(colors)))
 
     def _with(self, **more: Any) -> Segment:
         return Segment(**(vars(self) | more))
@@ -118,9 +118,7 @@ class Segment(Task):
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Measures:
-        quality = SegmentationQuality(len(classes))
-        for result, sample in zip(results, samples, strict=True):
-            quality.add(true_mask(sample, result.size), result.numbers)
+        quality = quality_of(results, samples, len(classes))
         headlines = (
             Headline("mean IoU", quality.mean_iou(), quality.interval("mean_iou")),
             Headline("Dice", quality.dice(), quality.interval("dice")),
@@ -134,6 +132,24 @@ class Segment(Task):
         }  # fmt: skip
         return Measures(split, len(samples), headlines, details)
 
+    def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
+        classes = max(len(sample.mask.coding.values) for sample in samples if sample.mask is not None)
+        each = quality_of(results, samples, classes).scores()
+        return "mean IoU of an image", np.nan_to_num(each, nan=1.0)  # where nothing is known nothing is wrong
+
+    def explained(self, said: Any, label: int | None) -> Aim:
+        """The pixels that are taken for this class; where none is asked for, for the one that has the most pixels behind the first."""
+        numbers = said[0].argmax(0)
+        counts = numbers.flatten().bincount(minlength=said.shape[1])
+        chosen = label if label is not None else int(counts[1:].argmax()) + 1 if counts[1:].any() else 0
+        region = numbers == chosen
+        sure = said[0].softmax(0)[chosen]
+        return Aim(
+            chosen,
+            float(sure[region].mean() if region.any() else sure.mean()),
+            of_region(chosen, region if region.any() else None),
+        )
+
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Segmented:
         return Segmented(path, tuple(classes), result, self.colors or voc_colors(len(classes)))
 
@@ -142,6 +158,14 @@ class Segment(Task):
 
     def draw_mistakes(self, measures: Measures, path: Path) -> bool:
         return draw_overlays(measures.details["shown"], measures.details["colors"], path)
+
+
+def quality_of(results: Sequence[ClassMap], samples: Sequence[Sample], classes: int) -> SegmentationQuality:
+    """What a segmentation's results are worth; only one image's maps are unpacked at a time."""
+    quality = SegmentationQuality(classes)
+    for result, sample in zip(results, samples, strict=True):
+        quality.add(true_mask(sample, result.size), result.numbers)
+    return quality
 
 
 def masks(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:
