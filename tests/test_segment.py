@@ -209,14 +209,12 @@ def test_tiles_of_a_run(scenes, trained, run):
 
 
 def test_a_run_goes_on_to_the_same_bits(scenes, tmp_path):
-    settings = SETTINGS | {"runs": str(tmp_path), "augment": "strong", "class_weights": "median"}
-    whole = sl.train(scenes, name="whole", **(settings | {"epochs": 2}))
+    settings = SETTINGS | {"runs": str(tmp_path), "augment": "strong", "class_weights": "median", "image_size": 32}
     half = sl.train(scenes, name="half", **settings, schedule="constant")
     again = sl.train(resume=half.path, epochs=2)
     straight = sl.train(scenes, name="straight", **(settings | {"epochs": 2}), schedule="constant")
     last = [sl.load(each.path / "weights" / "last.sightline").state_dict() for each in (again, straight)]
     assert all(torch.equal(a, b) for a, b in zip(last[0].values(), last[1].values(), strict=True))
-    assert whole.measures.n == 8
 
 
 def test_classes_in_another_order_are_measured_alike(scenes, trained, tmp_path):
@@ -255,6 +253,7 @@ def masked(folder, masks, size=(48, 48)):
     """A data set of these masks, with images of noise."""
     for sub in ("images", "masks"):
         (folder / sub).mkdir(parents=True)
+    (folder / "legend.csv").write_text("value,name\n0,a\n1,b\n2,c\n")
     rng = np.random.default_rng(0)
     for i, mask in enumerate(masks):
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / "images" / f"{i}.png")
@@ -288,7 +287,7 @@ def test_a_mask_of_nothing_known_neither_teaches_nor_counts(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda masks: masks.__setitem__(2, np.full((48, 48), 77, np.uint8)), "no class"),
+        (lambda masks: masks.__setitem__(2, np.full((48, 48), 77, np.uint8)), "values 77"),
         (lambda masks: masks.__setitem__(2, masks[2][:20]), "mask"),
         (lambda masks: masks.__setitem__(2, None), "no mask"),
     ],
@@ -322,7 +321,7 @@ def test_settings_that_cannot_be_are_told(scenes, run):
         (("--pixel-loss", "dyce"), "dice"),
         (("--resize", "crop"), "letterbox"),
         (("--box-loss", "giou"), "--task localize"),
-        (("--classes", "1"), "--classes"),
+        (("--classes", "1"), "by class"),
     ):
         code, _, err = run("train", scenes, "--task", "segment", *words)
         assert code == 2, words
@@ -352,7 +351,7 @@ def test_a_segmentation_knows_the_memory_it_needs():
     model = build_network(Segment(), find_source("unet_small"), ImageSpec(64, 64, 3), ["a", "b"])
     goals = Segment().goals(model, 2, False, 0.0)
     model.compile(sl.optimizers.Adam(), goals.loss)
-    small, large = (sl.measure.memory(model, batch_size=n).total for n in (4, 16))
+    small, large = (sl.measure.memory(model, batch_size=n).peak for n in (4, 16))
     assert large > 2 * small
 
 
