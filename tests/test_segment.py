@@ -285,14 +285,14 @@ def test_a_mask_of_nothing_known_neither_teaches_nor_counts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "words", "goes_on"),
     [
-        (lambda masks: masks.__setitem__(2, np.full((48, 48), 77, np.uint8)), "values 77"),
-        (lambda masks: masks.__setitem__(2, masks[2][:20]), "mask"),
-        (lambda masks: masks.__setitem__(2, None), "no mask"),
+        (lambda masks: masks.__setitem__(2, np.full((48, 48), 77, np.uint8)), "values 77", False),
+        (lambda masks: masks.__setitem__(2, masks[2][:20]), "its image", False),
+        (lambda masks: masks.__setitem__(2, None), "has no mask", True),
     ],
 )
-def test_damaged_masks_get_a_sentence(tmp_path, run, spoil, words):
+def test_damaged_masks_get_a_sentence(tmp_path, run, spoil, words, goes_on):
     masks = some_masks(40)
     spoil(masks)
     data = masked(tmp_path / "d", masks)
@@ -311,8 +311,7 @@ def test_damaged_masks_get_a_sentence(tmp_path, run, spoil, words):
         "cpu",
     )
     assert words in out + err
-    assert code in (0, 2)
-    assert code == 2 or "left out" in out + err
+    assert code == (0 if goes_on else 2)
 
 
 def test_settings_that_cannot_be_are_told(scenes, run):
@@ -348,11 +347,11 @@ def test_weights_of_classes_are_those_of_the_trainings_pixels(scenes):
 def test_a_segmentation_knows_the_memory_it_needs():
     from sightline.runs.networks import build_network, find_source
 
-    model = build_network(Segment(), find_source("unet_small"), ImageSpec(64, 64, 3), ["a", "b"])
+    model = build_network(Segment(), find_source("unet_small"), ImageSpec(128, 128, 3), ["a", "b"])
     goals = Segment().goals(model, 2, False, 0.0)
     model.compile(sl.optimizers.Adam(), goals.loss)
-    small, large = (sl.measure.memory(model, batch_size=n).peak for n in (4, 16))
-    assert large > 2 * small
+    small, large = (sl.measure.memory(model, batch_size=n).peak for n in (8, 32))
+    assert large - small > 24 * 3 * 128 * 128 * 8 * 4  # what each further image keeps of the finest level alone
 
 
 MEMORY = """
