@@ -152,3 +152,37 @@ def test_wrong_arguments_get_a_sentence(images, arguments, match):
     model = sl.Sequential([sl.Input((24, 20, 3)), layers.Flatten(), layers.Dense(3, activation="softmax")])
     with pytest.raises(sl.SightlineError, match=match):
         invariance(model, **{"images": images} | arguments)
+
+
+def segmentation(strides, size=32):
+    torch.manual_seed(0)
+    inputs = sl.Input((size, size, 3))
+    x = layers.Conv2D(8, 3, strides=strides, padding="same", activation="relu")(inputs)
+    x = layers.UpSampling2D(strides)(x) if strides > 1 else x
+    return sl.Model(inputs, layers.Conv2D(4, 1)(x))
+
+
+def test_maps_follow_shifts_by_what_their_strides_divide():
+    x = np.random.default_rng(0).random((4, 32, 32, 3)).astype(np.float32)
+    pixels = (0, 1, 2, 3, 4)
+    for strides, followed in ((1, (0, 1, 2, 3, 4)), (2, (0, 2, 4)), (4, (0, 4))):
+        model = segmentation(strides)
+        found = sl.measure.equivariance(model, x, pixels=pixels)
+        answers = model.predict(x, verbose=0).argmax(-1)
+        for name, axis in (("shift right", 2), ("shift down", 1)):
+            curve = found[name]
+            for shift, agreement in zip(curve.strengths, curve.agreement, strict=True):
+                padded = np.pad(x, [(0, 0), *[(4, 0) if a == axis else (0, 0) for a in (1, 2)], (0, 0)], "edge")
+                take = slice(4 - int(shift), 36 - int(shift))
+                moved = padded[:, :, take] if axis == 2 else padded[:, take]
+                said = model.predict(moved, verbose=0).argmax(-1)
+                inside = slice(int(shift), 32), slice(0, 32 - int(shift))
+                one, other = (said[:, :, inside[0]], answers[:, :, inside[1]]) if axis == 2 else (said[:, inside[0]], answers[:, inside[1]])  # fmt: skip
+                assert agreement == pytest.approx((one == other).mean())
+            near_all = [shift for shift, share in zip(pixels, curve.agreement, strict=True) if share > 0.93]
+            assert tuple(near_all) == followed
+
+
+def test_a_shift_is_a_whole_number_of_pixels():
+    with pytest.raises(sl.SightlineError, match="pixels"):
+        sl.measure.equivariance(segmentation(1), np.zeros((1, 32, 32, 3), np.float32), pixels=(0.5,))

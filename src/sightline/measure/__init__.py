@@ -7,7 +7,7 @@ from .dense_difference import DenseDifference, dense_difference
 from .effective_field import EffectiveField, effective_receptive_field
 from .fitting import largest_batch
 from .full_summary import FullSummary, full_summary
-from .invariance import Curve, Invariance, invariance
+from .invariance import Curve, Invariance, equivariance, invariance
 from .memory_plan import MemoryPlan, memory
 from .receptive_field import AxisField, ReceptiveField, ReceptiveFields, receptive_field
 from .summary import Summary, summarize
@@ -31,6 +31,7 @@ __all__ = [
     "cost",
     "dense_difference",
     "effective_receptive_field",
+    "equivariance",
     "full_summary",
     "invariance",
     "largest_batch",

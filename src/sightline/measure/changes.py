@@ -108,6 +108,14 @@ def _blurred(images: torch.Tensor, sigma: float, limits: Range) -> torch.Tensor:
     return images
 
 
+def _pixels_right(pixels: float, height: int, width: int) -> tuple[float, ...]:
+    return 1.0, 0.0, -pixels, 0.0, 1.0, 0.0
+
+
+def _pixels_down(pixels: float, height: int, width: int) -> tuple[float, ...]:
+    return 1.0, 0.0, 0.0, 0.0, 1.0, -pixels
+
+
 SHARES = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
 CHANGES = {
     "translation right": Change("of the width", SHARES, 0.0, (-1.0, 1.0), moves=_right),
@@ -119,4 +127,9 @@ CHANGES = {
     "brightness": Change("times", (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.2), 1.0, (0.0, 1000.0), colors=_brighter),
     "colour": Change("times the saturation", (0.0, 0.5, 1.0, 1.5, 2.0), 1.0, (0.0, 1000.0), colors=_saturated),
     "blur": Change("pixels", (0.0, 0.5, 1.0, 2.0, 3.0), 0.0, (0.0, 100.0), colors=_blurred),
+}
+# Of a map's answers, by whole pixels
+SHIFTS = {
+    "shift right": Change("pixels", (), 0.0, whole=True, moves=_pixels_right),
+    "shift down": Change("pixels", (), 0.0, whole=True, moves=_pixels_down),
 }

@@ -19,7 +19,7 @@ from ..metrics import wilson_interval
 from ..plots import draw_invariance
 from ..rewrite import in_place
 from ..training.step import answer
-from .changes import CHANGES, Change, Range, moved
+from .changes import CHANGES, SHIFTS, Change, Range, moved
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,6 +108,38 @@ def invariance(
     another shape.
     """
     chosen = _chosen(changes)
+    colorless = () if changes is not None else ("colour",)  # which gray images have not
+    return _measured(model, images, labels, chosen, batch_size, colorless)
+
+
+def equivariance(
+    model: Network,
+    images: Any,
+    labels: Any = None,
+    *,
+    pixels: Sequence[int] = (0, 1, 2, 4, 8, 16),
+    batch_size: int = 32,
+) -> Invariance:
+    """How far the answers of a segmentation follow its images, moved by so many whole `pixels` to the right, and down.
+
+    Without strides every answer follows by as many pixels, but near the edges, where other pixels come in; with strides only moves by
+    multiples of their product are followed so, and this shows how much the others change. The rest is as in `invariance`: for each move
+    the share of places whose class is the one that has moved there, and with `labels` the share that is right.
+    """
+    moves = tuple(float(whole_number(each, "equivariance: pixels", least=0)) for each in pixels)
+    if not moves:
+        raise ArgumentError("No moves are asked for", expected="whole pixels, such as (1, 2, 4)", received=repr(pixels))
+    return _measured(model, images, labels, {name: (change, moves) for name, change in SHIFTS.items()}, batch_size)
+
+
+def _measured(
+    model: Network,
+    images: Any,
+    labels: Any,
+    chosen: Mapping[str, tuple[Change, tuple[float, ...]]],
+    batch_size: int,
+    colorless: Sequence[str] = (),
+) -> Invariance:
     x = _as_images(model, images)
     limits = float(x.min()), float(x.max())
     batch_size = whole_number(batch_size, "batch_size")
@@ -118,7 +150,7 @@ def invariance(
         curves = {
             name: _curve(name, change, strengths, network, x, plain, true, limits, batch_size)
             for name, (change, strengths) in chosen.items()
-            if changes is not None or name != "colour" or x.shape[1] == 3
+            if name not in colorless or x.shape[1] == 3
         }
     return Invariance(len(x), curves, plain.ndim > 1)
 
