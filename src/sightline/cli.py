@@ -82,6 +82,7 @@ Unfreeze = Annotated[
 BackboneLr = Annotated[
     float | None, typer.Option(help="The share of the learning rate for an unfrozen backbone [0.1].")
 ]
+OptimizerName = Annotated[str | None, typer.Option("--optimizer", help="adam, sgd (with momentum) or rmsprop [adam].")]
 WeightDecay = Annotated[
     float | None, typer.Option(help="What a kernel loses in a step, times the learning rate [none].")
 ]
@@ -138,9 +139,8 @@ def train(
     classes: Classes = None,
     allow: Allow = None,
     cache: Cache = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam, the largest of the schedule [0.001].")
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, the largest of the schedule [0.001].")] = None,
+    optimizer: OptimizerName = None,
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -177,21 +177,93 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder; --epochs may be raised.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validate: so many trainings, each measured on another part of the images [none]."),
+    ] = None,
 ) -> None:
     """Train a network on a folder of images.
 
     It is measured on images that it never saw, and the run is written with a report. Ctrl-C saves it, and --resume goes on.
     """
+    from .runs import cross_validate
     from .runs import train as run_train
+    from .runs.cross_validation import is_cross_validation
 
+    validates = folds is not None or (resume is not None and is_cross_validation(resume))
     _until_interrupted(
-        run_train,
-        data, resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
+        cross_validate if validates else run_train,
+        data, **({} if folds is None else {"folds": folds}), resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
         color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow,
-        cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
+        cache=cache, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
         backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
+    )  # fmt: skip
+
+
+@app.command()
+def tune(
+    data: Data = None,
+    config: Config = None,
+    trials: Annotated[int | None, typer.Option(help="Trials after which the search ends [by time].")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes after which it ends [10, without --trials].")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 3,
+    space: Annotated[
+        str | None, typer.Option(help="FILE.py:FUNCTION of an Optuna trial that returns settings [the task's].")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="URL of a database server, for several machines [SQLite in the folder].")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes that share this machine's cores.")] = 1,
+    task: TaskName = None,
+    model: Network = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images of a trial [10].")] = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    color_mode: ColorMode = None,
+    resize: Resize = None,
+    augment: Augment = None,
+    format: Format = None,
+    group_pattern: GroupPattern = None,
+    classes: Classes = None,
+    allow: Allow = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, which is then not searched.")] = None,
+    optimizer: OptimizerName = None,
+    weights: Weights = None,
+    freeze: Freeze = None,
+    unfreeze: Unfreeze = None,
+    backbone_lr: BackboneLr = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    dropout: DropoutRate = None,
+    box_loss: BoxLoss = None,
+    recipe: Recipe = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better validation [no end].")] = None,
+    precision: Precision = None,
+    device: Device = None,
+    workers: Workers = None,
+    seed: Seed = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search's folder [DATA-MODEL-tuned].")] = None,
+    runs: Annotated[str | None, typer.Option(help="The folder of all runs [runs].")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the search in this folder, or help another process with it.")
+    ] = None,
+) -> None:
+    """Search for the settings that are best in cross-validation.
+
+    What is given is not searched. The best settings and the default ones are measured on images that no trial saw.
+    """
+    from .tuning import tune as run_tune
+
+    _until_interrupted(
+        run_tune,
+        data, config=config, trials=trials, minutes=minutes, folds=folds, space=space, storage=storage, processes=processes,
+        task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size, color_mode=color_mode,
+        resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow, lr=lr,
+        optimizer=optimizer, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
+        patience=patience, precision=precision, device=device, workers=workers, seed=seed, name=name, runs=runs, resume=resume,
     )  # fmt: skip
 
 
@@ -224,6 +296,7 @@ def lr(
     dropout: DropoutRate = None,
     box_loss: BoxLoss = None,
     recipe: Recipe = None,
+    optimizer: OptimizerName = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
     end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
     steps: Annotated[int, typer.Option(min=10, help="Rates tried, one a batch.")] = 200,
@@ -246,7 +319,7 @@ def lr(
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, classes=classes, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
-        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe, optimizer=optimizer,
     )  # fmt: skip
     if not _is_first():
         return

@@ -21,7 +21,7 @@ from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
 from ..tasks.localize import BOX_LOSSES
 from ..training.numerics import AUTO, PRECISIONS
-from .rates import SCHEDULES
+from .rates import OPTIMIZERS, SCHEDULES
 
 MOST_PIXELS = 16384  # a side of what a network is fed
 FREEZE = ("backbone",)
@@ -55,6 +55,7 @@ class Settings:
     allow: tuple[str, ...] = ()
     cache: bool = True
     lr: float = 0.001
+    optimizer: str = "adam"
     schedule: str = "cosine"
     warmup: float = 0.0
     ema: float | None = None
@@ -116,6 +117,7 @@ class Settings:
             _check(name, getattr(self, name), lambda v: _is_number(v) and 0 <= v < 1, "a number of at least 0, below 1")
         self._check_transfer()
         choose("recipe", self.recipe, RECIPES)
+        choose("optimizer", self.optimizer, OPTIMIZERS)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, (AUTO, *PRECISIONS))
         if not isinstance(self.fit_memory, dict):
