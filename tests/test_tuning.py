@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,9 @@ import optuna
 import pytest
 from PIL import Image
 from scipy import stats
-from searching import concluding, grid, pretending, quality
 
 import sightline as sl
+from searching import concluding, grid, pretending
 from sightline.errors import ArgumentError, RunError
 from sightline.tuning import answer, search, study, trials
 from sightline.tuning.answer import paired_difference
@@ -54,31 +55,30 @@ def study_of(tuned):
     return open_study(tuned.folder.url(None), tuned.path.name, 9, 0)
 
 
-def test_bad_trials_end_early_and_good_ones_have_all_folds(photos, pretended):
+def test_bad_trials_end_early_and_good_ones_have_all_folds(photos, pretended, monkeypatch):
     def space(trial):
         return {"lr": trial.suggest_float("lr", 0.0001, 1.0, log=True)}
 
-    original = quality.__code__
-    quality.__code__ = (lambda settings, epoch: 1 / (1 + abs(np.log10(settings.lr) + 2)) - 0.1 / (1 + epoch)).__code__
-    quality.__globals__["np"] = np
-    try:
-        tuned = sl.tune(photos, space=space, trials=30, folds=3, epochs=9, workers=1)
-    finally:
-        quality.__code__ = original
+    def near_a_hundredth(settings, epoch):
+        return 1 / (1 + abs(np.log10(settings.lr) + 2)) - 0.1 / (1 + epoch)
+
+    monkeypatch.setattr(trials, "best_validation", pretending("trained.jsonl", quality=near_a_hundredth))
+    tuned = sl.tune(photos, space=space, trials=27, folds=3, epochs=9, workers=1)
     done = finished(study_of(tuned))
-    assert len(done) == 30
+    assert len(done) == 27
     whole = [t for t in done if t.state == optuna.trial.TrialState.COMPLETE]
     given_up = [t for t in done if t.state == optuna.trial.TrialState.PRUNED]
-    assert len(given_up) > 15
+    assert len(given_up) > 13
     assert all(len(t.user_attrs["folds"]) == 3 for t in whole)
     assert max(t.value for t in whole) > max(max(t.intermediate_values.values()) for t in given_up) - 0.05
     epochs = sum(min(t.last_step, 27) for t in done)
-    assert epochs < 30 * 27 / 3  # a third of what all of them would take
+    assert epochs < 27 * 27 / 3  # a third of what all of them would take
     assert abs(np.log10(tuned.settings["lr"]) + 2) < 0.3
 
 
-def test_the_same_settings_are_trained_once_and_a_space_can_be_exhausted(photos, pretended):
-    tuned = sl.tune(photos, space=grid, trials=100, folds=2, epochs=9, workers=1)
+def test_the_same_settings_are_trained_once_and_a_space_can_be_exhausted(photos, pretended, monkeypatch):
+    monkeypatch.setattr(search, "MOST_COPIES", 12)
+    tuned = sl.tune(photos, space=grid, trials=100, folds=2, epochs=2, workers=1)
     done = finished(study_of(tuned))
     assert len(done) == 7  # the default and all of the grid, though a hundred were asked for
     trained = Counter((rate, size) for _, rate, size in pretended())
@@ -93,15 +93,16 @@ def test_a_search_goes_on_as_if_it_had_never_stopped(photos, pretended):
     def space(trial):
         return {"lr": trial.suggest_float("lr", 0.0001, 1.0, log=True)}
 
-    once = sl.tune(photos, space=space, trials=14, folds=2, epochs=9, workers=1, name="once")
-    sl.tune(photos, space=space, trials=5, folds=2, epochs=9, workers=1, name="twice")
-    twice = sl.tune(resume="runs/classify/twice", space=space, trials=14)
+    once = sl.tune(photos, space=space, trials=13, folds=2, epochs=2, workers=1, name="once")
+    sl.tune(photos, space=space, trials=5, folds=2, epochs=2, workers=1, name="twice")
+    twice = sl.tune(resume="runs/classify/twice", space=space, trials=13)
     assert [t.params for t in study_of(once).trials] == [t.params for t in study_of(twice).trials]
 
 
 def test_what_a_killed_process_was_trying_is_tried_again_and_counted_once(photos, pretended):
     tuned = sl.tune(photos, space=grid, trials=2, folds=2, epochs=9, workers=1)
     own = study_of(tuned)
+    warnings.filterwarnings("ignore", message="Heartbeat of storage")
     gone = subprocess.Popen(["true"])
     gone.wait()
     lost = own.ask({"lr": optuna.distributions.CategoricalDistribution([0.001, 0.01, 0.1])})
@@ -111,9 +112,7 @@ def test_what_a_killed_process_was_trying_is_tried_again_and_counted_once(photos
     study.requeue_killed(own)
     study.requeue_killed(own)
     waiting = [t for t in own.trials if t.state == optuna.trial.TrialState.WAITING]
-    assert [t.system_attrs["fixed_params"] if "fixed_params" in t.system_attrs else t.params for t in waiting] == [
-        {"lr": lost.params["lr"]}
-    ]
+    assert [t.system_attrs.get("fixed_params", t.params) for t in waiting] == [{"lr": lost.params["lr"]}]
     assert own.trials[lost.number].state == optuna.trial.TrialState.FAIL
     assert own.trials[other.number].state == optuna.trial.TrialState.RUNNING
 
@@ -196,7 +195,30 @@ def test_the_answer_can_be_trusted(tuned):
 
 def test_what_was_given_is_not_searched(tuned):
     tried = {name for t in study_of(tuned).trials for name in t.params}
-    assert tried == {"weight_decay", "dropout", "label_smoothing"}
+    assert tried == {"weight_decay", "dropout", "label_smoothing", "filters", "kernel_size", "units"}
+
+
+def test_the_arguments_of_a_network_are_settings_too(tmp_path):
+    from sightline.runs.networks import find_source
+    from sightline.runs.settings import resolve
+    from sightline.tuning.space import NETWORKS, default_space, with_choices
+
+    for name, choices in NETWORKS.items():
+        begun = resolve("photos", {"model": name, "lr": 0.01})
+        drawn = optuna.trial.FixedTrial(
+            {key: values[-1] for key, values in choices.items()}
+            | {"optimizer": "sgd", "batch_size": 16, "weight_decay": 0.01234, "dropout": 0.1, "label_smoothing": 0.0}
+            | {"augment": "none"}
+        )
+        chosen = with_choices(begun, default_space(begun, ["lr"], lambda settings: 1.0)(drawn))
+        assert chosen.weight_decay == 0.0123
+        made = find_source(name, network=chosen.network).make((64, 64, 1), 3)
+        assert made.layers[1 if made.layers[0].name.startswith("input") else 0].filters == 64
+        assert f"--network filters={choices['filters'][-1]}" in chosen.command()
+        with pytest.raises(ArgumentError, match=r"filtres.*Did you mean \"filters\""):
+            find_source(name, network={"filtres": 3}).make((64, 64, 1), 3)
+    with pytest.raises(ArgumentError, match="'filters'"):
+        sl.create("lenet5", (32, 32, 1), 10, network={"filters": 3})
 
 
 @pytest.mark.parametrize(

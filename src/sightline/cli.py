@@ -49,6 +49,12 @@ Data = Annotated[Path | None, typer.Argument(help="A folder of labelled images, 
 Config = Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")]
 TaskName = Annotated[str | None, typer.Option(help="classify, localize or detect [classify].")]
 Network = Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")]
+NetworkArguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network", help="name=value: an argument of the network, such as filters=16; repeat for more [its own]."
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option(help="Images in one step [32].")]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels a side [the model's].")]
 ColorMode = Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")]
@@ -128,6 +134,7 @@ def train(
     config: Config = None,
     task: TaskName = None,
     model: Network = None,
+    network: NetworkArguments = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images [10].")] = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
@@ -193,7 +200,7 @@ def train(
     validates = folds is not None or (resume is not None and is_cross_validation(resume))
     _until_interrupted(
         cross_validate if validates else run_train,
-        data, **({} if folds is None else {"folds": folds}), resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
+        data, **({} if folds is None else {"folds": folds}), resume=resume, config=config, task=task, model=model, network=network, epochs=epochs, batch_size=batch_size, image_size=image_size,
         color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow,
         cache=cache, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
@@ -218,6 +225,7 @@ def tune(
     processes: Annotated[int, typer.Option(help="Processes that share this machine's cores.")] = 1,
     task: TaskName = None,
     model: Network = None,
+    network: NetworkArguments = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images of a trial [10].")] = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
@@ -259,7 +267,7 @@ def tune(
     _until_interrupted(
         run_tune,
         data, config=config, trials=trials, minutes=minutes, folds=folds, space=space, storage=storage, processes=processes,
-        task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size, color_mode=color_mode,
+        task=task, model=model, network=network, epochs=epochs, batch_size=batch_size, image_size=image_size, color_mode=color_mode,
         resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow, lr=lr,
         optimizer=optimizer, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
         weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
@@ -273,6 +281,7 @@ def lr(
     config: Config = None,
     task: TaskName = None,
     model: Network = None,
+    network: NetworkArguments = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
     color_mode: ColorMode = None,
@@ -315,7 +324,7 @@ def lr(
             f"The plot cannot be written to {plot}", expected="a file that ends in .png, in a folder that exists"
         )
     found = find_learning_rate(
-        data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
+        data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model, network=network,
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, classes=classes, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,

@@ -45,7 +45,7 @@ def opened(settings: Settings, weights: str | None, dataset: Dataset | None = No
     `weights` are where the network's come from. Raises SightlineError for settings or data that cannot be used.
     """
     task = TASKS[settings.task]().with_options(settings.task_options)
-    source = networks.find_source(settings.model, weights)
+    source = networks.find_source(settings.model, weights, settings.network)
     dataset = dataset or task.read(settings.data, settings.format, settings.group_pattern, settings.classes)
     device = resolve_device(settings.device)
     spec = networks.image_spec(settings, source)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Settings:
 
     data: str
     model: str = "small_cnn"
+    network: dict[str, Any] | None = None
     task: str = "classify"
     epochs: int = 10
     batch_size: int = 32
@@ -88,6 +89,10 @@ class Settings:
             _check(name, getattr(self, name), lambda v: isinstance(v, bool), "true or false")
         choose("task", self.task, TASKS)
         choose("resize policy", self.resize, RESIZES)
+        if isinstance(self.network, (list, tuple)):  # the command line's words
+            object.__setattr__(self, "network", named_values("network", self.network))
+        expected = "its arguments, such as filters=16"
+        _check("network", self.network, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v), expected)
         if self.format is not None:
             choose("format", self.format, FORMATS)
         self._check_data_settings()
@@ -270,6 +275,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
         f"The settings file {path}", {k: v for k, v in values.items() if k not in SETTING_NAMES}, SETTING_NAMES
     )
     return values
+
+
+def named_values(what: str, words: Sequence[str]) -> dict[str, Any]:
+    """The command line's way to say arguments.
+
+    >>> named_values("network", ["filters=16", "padding=same"])
+    {'filters': 16, 'padding': 'same'}
+    """
+    pairs = [str(word).partition("=") for word in words]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise ArgumentError(f"{what}: {wrong[0]!r} is not name=value", expected="such as filters=16")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 
 def _is_folder_name(name: str) -> bool:

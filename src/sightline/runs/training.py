@@ -39,7 +39,7 @@ def train(
 ) -> Run:
     """Train a network on a folder, measure it on images that it never saw, and write the run.
 
-    `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
+    `settings` are the command line's flags (model, network, epochs, batch_size, image_size, color_mode, resize, augment, format,
     group_pattern, classes, allow, cache, lr, optimizer, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, fit_memory, device,
     workers, seed, name, exist_ok, runs, task, weights, freeze, unfreeze, backbone_lr, weight_decay, label_smoothing,
     dropout, box_loss, recipe); `config` is a YAML file of the same, which a flag overrides.

@@ -159,7 +159,7 @@ def _search(
     trials: int | None, minutes: float | None,
 ) -> None:  # fmt: skip
     """Trials, one after the other, until the budget is spent."""
-    from .trials import Copied, Objective, Surplus, TimeIsUp, rate_of
+    from .trials import Copied, Objective, Surplus, TimeIsUp, Unmakeable, rate_of
 
     own = space or default_space(settings, asked.given, rate_of(study, data.folds[0]))
     left = math.inf if minutes is None else 60 * minutes - seconds_searched(finished(study))
@@ -176,7 +176,7 @@ def _search(
         if trials is not None and before >= trials:
             break
         try:
-            study.optimize(objective, n_trials=1, catch=(Copied,))
+            study.optimize(objective, n_trials=1, catch=(Copied, Unmakeable))
         except Surplus:
             break
         except (TimeIsUp, KeyboardInterrupt) as ended:

@@ -14,13 +14,20 @@ from ..tasks import TASKS
 
 Space = Callable[[Any], dict[str, Any]]
 Rate = Callable[[Settings], float]
+# Of the small networks, which are made for one size of data: what of them may be another
+NETWORKS: dict[str, dict[str, list[Any]]] = {
+    "mnist_cnn": {"filters": [16, 32, 64], "kernel_size": [3, 5], "padding": ["valid", "same"]},
+    "intel_cnn": {"filters": [16, 32, 64], "kernel_size": [3, 5], "padding": ["valid", "same"]},
+    "signs_cnn": {"filters": [16, 32, 64], "kernel_size": [3, 5], "strides": [1, 2], "padding": ["valid", "same"]},
+    "small_cnn": {"filters": [16, 32, 64], "kernel_size": [3, 5], "units": [64, 128, 256]},
+}
 AROUND = 10.0  # times below and above the rate that the sweep suggests
 
 
 def default_space(settings: Settings, given: Collection[str], rate: Rate) -> Space:
     """What matters for the task, but for what a person has `given`; `rate` is the sweep's suggestion for some settings.
 
-    With a frozen backbone a trial is a head alone, so that much is tried; images are augmented only where they are trained on.
+    Of a small network its filters and kernels too. With a frozen backbone a trial is a head alone, so that much is tried; images are augmented only where they are trained on.
     """
     task = TASKS[settings.task]
     frozen = settings.freeze is not None and settings.unfreeze is None
@@ -40,6 +47,9 @@ def default_space(settings: Settings, given: Collection[str], rate: Rate) -> Spa
             choice("label_smoothing", trial.suggest_float, 0.0, 0.2)
         if settings.task == "localize":
             choice("box_loss", trial.suggest_categorical, ["mse", "huber", "giou"])
+        if "network" not in given and settings.model in NETWORKS:
+            network = NETWORKS[settings.model].items()
+            asked["network"] = {name: trial.suggest_categorical(name, values) for name, values in network}
         if not frozen:
             choice("augment", trial.suggest_categorical, ["none", "light", "strong"])
         if "lr" not in given:

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from ..callbacks import Callback
-from ..console import silent
+from ..console import say, silent
 from ..errors import SightlineError
 from ..runs.around import adjusting, stopping
 from ..runs.assembly import assembled, opened
@@ -27,6 +27,10 @@ SWEEP = 100  # steps
 
 class Copied(Exception):
     """Another process is running a trial with the same settings."""
+
+
+class Unmakeable(Exception):
+    """The network of a trial's settings cannot be made, as of a kernel larger than its feature map."""
 
 
 class Surplus(Exception):
@@ -119,7 +123,11 @@ class Watching(Callback):
 
 def best_validation(dataset: Dataset, settings: Settings, watching: Watching) -> float:
     """Train on a fold as `train` does, and give the best of what chooses the best epoch (0 to 1, more is better)."""
-    opening = opened(settings, settings.weights, dataset)
+    try:
+        opening = opened(settings, settings.weights, dataset)
+    except SightlineError as error:
+        say(f"  left out: {error}")
+        raise Unmakeable from error
     images = open_images(dataset, opening.spec, settings, silent)
     watching.monitor = opening.task.best
     kept = images["train"].cache
@@ -142,7 +150,8 @@ def rate_of(study: optuna.Study, dataset: Dataset) -> Callable[[Settings], float
     """
 
     def rate(settings: Settings) -> float:
-        name = f"rate {settings.model} {settings.image_size} {settings.freeze} {settings.optimizer}"
+        what = (settings.model, settings.image_size, settings.freeze, settings.optimizer)
+        name = "rate " + " ".join(map(str, what))
         known = study.user_attrs.get(name)
         if known is None:
             try:
