@@ -43,10 +43,14 @@ if TYPE_CHECKING:
     from .models import load as load
     from .optimizers import Optimizer as Optimizer
     from .regularizers import Regularizer as Regularizer
+    from .runs import CrossValidation as CrossValidation
     from .runs import Run as Run
+    from .runs import cross_validate as cross_validate
     from .runs import train as train
     from .segmenting import TrainedSegmenter as TrainedSegmenter
     from .training.lr_finder import lr_find as lr_find
+    from .tuning import Tuned as Tuned
+    from .tuning import tune as tune
 
 _MODULES = (
     "activations",
@@ -68,6 +72,7 @@ _MODULES = (
     "utils",
 )
 _NAMES = {
+    "CrossValidation": "runs",
     "Initializer": "initializers",
     "Input": "layers",
     "Layer": "layers",
@@ -81,11 +86,14 @@ _NAMES = {
     "Sequential": "models",
     "SightlineError": "errors",
     "create": "architectures",
+    "cross_validate": "runs",
     "list_models": "architectures",
     "load": "models",
     "lr_find": "training.lr_finder",
     "segmenter": "architectures",
     "train": "runs",
+    "Tuned": "tuning",
+    "tune": "tuning",
     "wrap": "architectures.foreign",
 }
 

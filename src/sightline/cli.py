@@ -49,6 +49,12 @@ Data = Annotated[Path | None, typer.Argument(help="A folder of labelled images, 
 Config = Annotated[Path | None, typer.Option(help="A YAML file of these settings; flags win.")]
 TaskName = Annotated[str | None, typer.Option(help="classify, localize, detect or segment [classify].")]
 Network = Annotated[str | None, typer.Option(help="A name (see `sightline models`) or file.py:function.")]
+NetworkArguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network", help="name=value: an argument of the network, such as filters=16; repeat for more [its own]."
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option(help="Images in one step [32].")]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels a side [the model's].")]
 ColorMode = Annotated[str | None, typer.Option(help="rgb or grayscale [the model's].")]
@@ -82,6 +88,7 @@ Unfreeze = Annotated[
 BackboneLr = Annotated[
     float | None, typer.Option(help="The share of the learning rate for an unfrozen backbone [0.1].")
 ]
+OptimizerName = Annotated[str | None, typer.Option("--optimizer", help="adam, sgd (with momentum) or rmsprop [adam].")]
 WeightDecay = Annotated[
     float | None, typer.Option(help="What a kernel loses in a step, times the learning rate [none].")
 ]
@@ -142,6 +149,7 @@ def train(
     config: Config = None,
     task: TaskName = None,
     model: Network = None,
+    network: NetworkArguments = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images [10].")] = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
@@ -153,9 +161,8 @@ def train(
     classes: Classes = None,
     allow: Allow = None,
     cache: Cache = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam, the largest of the schedule [0.001].")
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, the largest of the schedule [0.001].")] = None,
+    optimizer: OptimizerName = None,
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -195,22 +202,95 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder; --epochs may be raised.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validate: so many trainings, each measured on another part of the images [none]."),
+    ] = None,
 ) -> None:
     """Train a network on a folder of images.
 
     It is measured on images that it never saw, and the run is written with a report. Ctrl-C saves it, and --resume goes on.
     """
+    from .runs import cross_validate
     from .runs import train as run_train
+    from .runs.cross_validation import is_cross_validation
 
+    validates = folds is not None or (resume is not None and is_cross_validation(resume))
     _until_interrupted(
-        run_train,
-        data, resume=resume, config=config, task=task, model=model, epochs=epochs, batch_size=batch_size, image_size=image_size,
+        cross_validate if validates else run_train,
+        data, **({} if folds is None else {"folds": folds}), resume=resume, config=config, task=task, model=model, network=network, epochs=epochs, batch_size=batch_size, image_size=image_size,
         color_mode=color_mode, resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow,
-        cache=cache, lr=lr, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
+        cache=cache, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, ema=ema, clip=clip, patience=patience,
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
         backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, head=head,
         pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe,
+    )  # fmt: skip
+
+
+@app.command()
+def tune(
+    data: Data = None,
+    config: Config = None,
+    trials: Annotated[int | None, typer.Option(help="Trials after which the search ends [by time].")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes after which it ends [10, without --trials].")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 3,
+    space: Annotated[
+        str | None, typer.Option(help="FILE.py:FUNCTION of an Optuna trial that returns settings [the task's].")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="URL of a database server, for several machines [SQLite in the folder].")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes that share this machine's cores.")] = 1,
+    task: TaskName = None,
+    model: Network = None,
+    network: NetworkArguments = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images of a trial [10].")] = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    color_mode: ColorMode = None,
+    resize: Resize = None,
+    augment: Augment = None,
+    format: Format = None,
+    group_pattern: GroupPattern = None,
+    classes: Classes = None,
+    allow: Allow = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, which is then not searched.")] = None,
+    optimizer: OptimizerName = None,
+    weights: Weights = None,
+    freeze: Freeze = None,
+    unfreeze: Unfreeze = None,
+    backbone_lr: BackboneLr = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    dropout: DropoutRate = None,
+    box_loss: BoxLoss = None,
+    recipe: Recipe = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better validation [no end].")] = None,
+    precision: Precision = None,
+    device: Device = None,
+    workers: Workers = None,
+    seed: Seed = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search's folder [DATA-MODEL-tuned].")] = None,
+    runs: Annotated[str | None, typer.Option(help="The folder of all runs [runs].")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the search in this folder, or help another process with it.")
+    ] = None,
+) -> None:
+    """Search for the settings that are best in cross-validation.
+
+    What is given is not searched. The best settings and the default ones are measured on images that no trial saw.
+    """
+    from .tuning import tune as run_tune
+
+    _until_interrupted(
+        run_tune,
+        data, config=config, trials=trials, minutes=minutes, folds=folds, space=space, storage=storage, processes=processes,
+        task=task, model=model, network=network, epochs=epochs, batch_size=batch_size, image_size=image_size, color_mode=color_mode,
+        resize=resize, augment=augment, format=format, group_pattern=group_pattern, classes=classes, allow=allow, lr=lr,
+        optimizer=optimizer, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, recipe=recipe,
+        patience=patience, precision=precision, device=device, workers=workers, seed=seed, name=name, runs=runs, resume=resume,
     )  # fmt: skip
 
 
@@ -220,6 +300,7 @@ def lr(
     config: Config = None,
     task: TaskName = None,
     model: Network = None,
+    network: NetworkArguments = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
     color_mode: ColorMode = None,
@@ -246,6 +327,7 @@ def lr(
     pixel_loss: PixelLoss = None,
     class_weights: ClassWeights = None,
     recipe: Recipe = None,
+    optimizer: OptimizerName = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
     end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
     steps: Annotated[int, typer.Option(min=10, help="Rates tried, one a batch.")] = 200,
@@ -264,12 +346,12 @@ def lr(
             f"The plot cannot be written to {plot}", expected="a file that ends in .png, in a folder that exists"
         )
     found = find_learning_rate(
-        data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model,
+        data, config=config, start=start, end=end, steps=steps, tell=silent if as_json else say, task=task, model=model, network=network,
         batch_size=batch_size, image_size=image_size, color_mode=color_mode, resize=resize, augment=augment,
         format=format, group_pattern=group_pattern, classes=classes, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
         weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, head=head,
-        pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe,
+        pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe, optimizer=optimizer,
     )  # fmt: skip
     if not _is_first():
         return

@@ -155,6 +155,38 @@ def draw_invariance(curves: Sequence[Any], title: str, path: Path) -> None:
     write_figure(figure, path)
 
 
+def draw_trials(trials: Sequence[tuple[int, float | None, bool]], path: Path) -> None:
+    """The score of each trial (number, score, whether it had all folds), and the best so far of those that had."""
+    figure = new_figure(6.4, 3.4)
+    axes = figure.add_subplot()
+    known = [(number, score, whole) for number, score, whole in trials if score is not None]
+    for kept, color, label in ((False, TRAINING, "given up early"), (True, VALIDATION, "all folds")):
+        own = [(number, score) for number, score, whole in known if whole == kept]
+        if own:
+            axes.plot(*zip(*own, strict=True), "o", markersize=4, color=color, label=label)
+    whole = [(number, score) for number, score, all_folds in known if all_folds]
+    if whole:
+        best = np.maximum.accumulate([score for _, score in whole])
+        axes.step([number for number, _ in whole], best, where="post", color=MARK, linewidth=1, label="best so far")
+    axes.set_xlabel("trial")
+    axes.set_title("score in cross-validation", loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    write_figure(figure, path)
+
+
+def draw_bars(values: Mapping[str, float], title: str, path: Path) -> None:
+    """Named shares, the first at the top."""
+    names = list(values)[::-1]
+    figure = new_figure(6.4, 0.8 + 0.35 * len(names))
+    axes = figure.add_subplot()
+    axes.barh(names, [values[name] for name in names], color=VALIDATION)
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    write_figure(figure, path)
+
+
 def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from ..activations import Activation as ActivationName
+from ..errors import refuse_unknown
 from ..graph.symbolic import Value
 from ..layers import Activation, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, GlobalAveragePooling2D, Identity
 from ..layers.padding import Padding
@@ -50,8 +54,8 @@ class Architecture:
     ("layer.attribute"; None for one that we have no use for); `hub` is timm's name of the weights for ImageNet.
     """
 
-    features: Callable[[Value], Value]
-    head: Callable[[Value, int], Value]
+    features: Callable[..., Value]
+    head: Callable[..., Value]
     source: str
     input_shape: tuple[int, int, int] = (224, 224, 3)
     classes: int = 1000
@@ -61,6 +65,25 @@ class Architecture:
     auxiliary: Callable[[Mapping[str, Value], int], dict[str, Value]] | None = None
     ports: Mapping[str, Port] = field(default_factory=dict)
     hub: str | None = None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What of the network may be another: the arguments of its functions that have defaults."""
+        return tuple(
+            name
+            for function in (self.features, self.head)
+            for name, parameter in inspect.signature(function).parameters.items()
+            if not isinstance(function, partial) and parameter.default is not parameter.empty
+        )
+
+    def with_arguments(self, given: Mapping[str, Any], name: str) -> Architecture:
+        """The network with other arguments, such as filters. Raises ArgumentError for one that it does not have."""
+        refuse_unknown(name, {key: value for key, value in given.items() if key not in self.arguments}, self.arguments)
+
+        def own(function: Callable[..., Value]) -> Callable[..., Value]:
+            return partial(function, **{k: v for k, v in given.items() if k in inspect.signature(function).parameters})
+
+        return replace(self, features=own(self.features), head=own(self.head))
 
 
 def stage(x: Value, stride: int) -> Value:

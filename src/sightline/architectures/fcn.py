@@ -58,8 +58,8 @@ def enlarged(x: Value, classes: int, factor: int, name: str) -> Value:
 
 def fully_connected(backbone: Model) -> Value:
     """The map of which the classes are scored: what a VGG's dense layers make of each place, or the backbone's last."""
-    if len(backbone.outputs[0].inner_shape) == 3:
-        x = backbone.outputs[0]
+    if len(backbone.outputs[-1].inner_shape) == 3:
+        x = backbone.outputs[-1]  # of the stages of one of timm's networks the last
         layers: list[Any] = [_new_dense(WINDOW, "fc1"), _new_dense(1, "fc2")] if backbone.name in VGG else []
     else:
         x = remove_head(backbone).outputs[0]

@@ -1,51 +1,54 @@
-"""The small networks of Keras CNN chapters, as their listings are written."""
+"""The small networks of Keras CNN chapters, as their listings are written; arguments make them others of their kind."""
 
 from __future__ import annotations
 
 from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from ..layers.padding import Padding
 from .family import Architecture
 
 
-def mnist_features(x: Value) -> Value:
-    x = Conv2D(32, (3, 3), activation="relu")(x)
+def mnist_features(x: Value, filters: int = 32, kernel_size: int = 3, padding: Padding = "valid") -> Value:
+    x = Conv2D(filters, kernel_size, padding=padding, activation="relu")(x)
     x = MaxPooling2D((2, 2))(x)
-    x = Conv2D(64, (3, 3), activation="relu")(x)
+    x = Conv2D(2 * filters, kernel_size, padding=padding, activation="relu")(x)
     x = MaxPooling2D((2, 2))(x)
-    return Conv2D(64, (3, 3), activation="relu")(x)
+    return Conv2D(2 * filters, kernel_size, padding=padding, activation="relu")(x)
 
 
-def mnist_head(x: Value, classes: int) -> Value:
+def mnist_head(x: Value, classes: int, units: int = 64) -> Value:
     x = Flatten()(x)
-    x = Dense(64, activation="relu")(x)
+    x = Dense(units, activation="relu")(x)
     return Dense(classes, activation="softmax")(x)
 
 
-def intel_features(x: Value) -> Value:
-    for filters in (64, 128, 256):
-        x = Conv2D(filters, 3, activation="relu", padding="same")(x)
-        x = Conv2D(filters, 3, activation="relu", padding="same")(x)
+def intel_features(x: Value, filters: int = 64, kernel_size: int = 3, padding: Padding = "same") -> Value:
+    for count in (filters, 2 * filters, 4 * filters):
+        x = Conv2D(count, kernel_size, activation="relu", padding=padding)(x)
+        x = Conv2D(count, kernel_size, activation="relu", padding=padding)(x)
         x = MaxPooling2D(2, 2)(x)
         x = BatchNormalization()(x)
     return x
 
 
-def intel_head(x: Value, classes: int) -> Value:
+def intel_head(x: Value, classes: int, units: int = 64) -> Value:
     x = Flatten()(x)
-    x = Dense(64, activation="relu")(x)
+    x = Dense(units, activation="relu")(x)
     x = BatchNormalization()(x)
     x = Dropout(0.3, seed=2)(x)
     return Dense(classes, activation="softmax")(x)
 
 
-def signs_features(x: Value) -> Value:
-    x = Conv2D(16, kernel_size=(3, 3), strides=(2, 2), padding="same", activation="relu")(x)
+def signs_features(
+    x: Value, filters: int = 16, kernel_size: int = 3, strides: int = 2, padding: Padding = "same"
+) -> Value:
+    x = Conv2D(filters, kernel_size, strides, padding, activation="relu")(x)
     return MaxPooling2D(pool_size=(2, 2), strides=(2, 2))(x)
 
 
-def signs_head(x: Value, classes: int) -> Value:
+def signs_head(x: Value, classes: int, units: int = 512) -> Value:
     x = Flatten()(x)
-    x = Dense(512, activation="relu")(x)
+    x = Dense(units, activation="relu")(x)
     return Dense(classes, activation="softmax")(x)
 
 

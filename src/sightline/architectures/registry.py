@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import activations
 from ..configurable import refuse_beyond
-from ..errors import ArgumentError, SightlineError, choose
+from ..errors import ArgumentError, SightlineError, choose, refuse_unknown
 from ..graph.symbolic import Value
 from ..layers import Input
 from ..models import Model
@@ -80,6 +80,7 @@ def create(
     include_top: bool = True,
     auxiliary: bool = False,
     classifier_activation: str | None = "softmax",
+    network: Mapping[str, Any] | None = None,
     **unknown: Any,
 ) -> Model:
     """A network by name, or "timm:NAME" for one of timm's; `input_shape` (H, W, C) and `classes` default to the published ones.
@@ -89,7 +90,7 @@ def create(
     layer is new. `include_top=False` leaves the head out: the output is the backbone's last feature map, and the layers
     "stride_4" ... "stride_32" name the stages where the network has them. `auxiliary` adds the auxiliary classifiers of
     GoogLeNet and Inception-v3: the outputs are then a dict, "predictions" and theirs. `classifier_activation=None` gives
-    logits. The network takes images as its paper does, (x / 255 - mean) / std: `metadata["preprocessing"]` holds both, and
+    logits. `network` are arguments of the small networks that take some, such as {"filters": 16, "kernel_size": 5}. The network takes images as its paper does, (x / 255 - mean) / std: `metadata["preprocessing"]` holds both, and
     a run puts them before the network.
 
     Raises ArgumentError for an unknown name or a number of classes below 2, ShapeError for an image that is too small,
@@ -101,8 +102,11 @@ def create(
 
         if auxiliary:
             raise ArgumentError(f"{name} has no auxiliary classifiers that Sightline knows")
+        refuse_unknown(name, network or {}, ())
         return timm_models.create_timm(name, input_shape, classes, weights, include_top, classifier_activation)
     architecture = find(name)
+    if network:
+        architecture = architecture.with_arguments(network, name)
     classes = architecture.classes if classes is None else classes
     if not isinstance(classes, int) or classes < 2:
         raise ArgumentError("classes is a whole number of at least 2", received=repr(classes))
@@ -127,17 +131,22 @@ def create(
     return model
 
 
-def create_backbone(name: str, input_shape: Sequence[int], weights: str | Path | None = None) -> Model:
+def create_backbone(
+    name: str,
+    input_shape: Sequence[int],
+    weights: str | Path | None = None,
+    network: Mapping[str, Any] | None = None,
+) -> Model:
     """A network of that name without its head, for a head of another kind; arguments as `create` has them.
 
     Stages are named values, "stride_4" ... "stride_32". Those of a network of timm's, which is one layer, are the outputs, the
     finest first, where it has any; otherwise the output is the last feature map.
     """
-    if name.startswith(TIMM):
+    if name.startswith(TIMM) and not network:
         from . import timm_models
 
         return timm_models.create_stages(name, input_shape, weights)
-    return create(name, input_shape, None, weights, include_top=False)
+    return create(name, input_shape, None, weights, include_top=False, network=network)
 
 
 def _checked_shape(name: str, architecture: Architecture, input_shape: Sequence[int] | None) -> tuple[int, int, int]:

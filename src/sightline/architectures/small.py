@@ -7,19 +7,19 @@ from ..layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPoo
 from .family import MOMENTUM, Architecture  # of the moving statistics: small data sets have few steps
 
 
-def features(x: Value) -> Value:
-    for filters in (32, 64):
-        x = Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = Conv2D(filters, 3, padding="same", activation="relu")(x)
+def features(x: Value, filters: int = 32, kernel_size: int = 3) -> Value:
+    for count in (filters, 2 * filters):
+        x = Conv2D(count, kernel_size, padding="same", activation="relu")(x)
+        x = Conv2D(count, kernel_size, padding="same", activation="relu")(x)
         x = MaxPooling2D(2)(x)
         x = BatchNormalization(momentum=MOMENTUM)(x)
         x = Dropout(0.25)(x)
     return x
 
 
-def head(x: Value, classes: int) -> Value:
+def head(x: Value, classes: int, units: int = 128) -> Value:
     x = Flatten()(x)
-    x = Dense(128, activation="relu")(x)
+    x = Dense(units, activation="relu")(x)
     x = BatchNormalization(momentum=MOMENTUM)(x)
     x = Dropout(0.5)(x)
     return Dense(classes, activation="softmax")(x)

@@ -44,6 +44,11 @@ class Images:
         """The same images as they are, in every epoch."""
         return Images(self.samples, self.spec, self.cache, self.first)
 
+    def chosen(self, indices: Sequence[int]) -> Images:
+        """Some of the images, as they are."""
+        own = self.cache.chosen([self.first + i for i in indices])
+        return Images([self.samples[i] for i in indices], self.spec, own)
+
     def at(self, index: int, epoch: int) -> Example:
         """Sample `index` as this epoch shows it."""
         if self._still:
@@ -62,10 +67,15 @@ class Images:
         count = height * width * channels
         return Example(
             row[:count].reshape(height, width, channels),
-            () if sample.label is None else ((sample.label, 1.0),),
+            labels_of(sample),
             None if sample.boxes is None else _placed_boxes(sample, sample.boxes, self.spec),
             None if sample.mask is None else row[count:].reshape(height, width),
         )
+
+
+def labels_of(sample: Sample) -> tuple[tuple[int, float], ...]:
+    """A sample's class, as an example says it."""
+    return () if sample.label is None else ((sample.label, 1.0),)
 
 
 def row_bytes(spec: ImageSpec, masks: bool) -> int:

@@ -61,16 +61,12 @@ def stratified_split(
     where that brings the held-back counts of the classes nearer to what is wanted. For single samples of one class each
     that is the exact share of every class; where an image shows several classes, or units are large, it is near it.
     """
-    own = [_strata(sample) for sample in samples]
-    total: Counter[int] = Counter(stratum for strata in own for stratum in strata)
+    own = [strata(sample) for sample in samples]
+    total: Counter[int] = Counter(stratum for each in own for stratum in each)
     wanted = {stratum: min(max(1, round(share * n)), n - 1) for stratum, n in total.items()}
-    units: dict[str | int, list[int]] = {}
-    for i, sample in enumerate(samples):
-        units.setdefault(i if sample.group is None else sample.group, []).append(i)
     held: Counter[int] = Counter()
     chosen: set[int] = set()
-    in_order = list(units.values())
-    for unit in (in_order[number] for number in np.random.default_rng(seed).permutation(len(in_order))):
+    for unit in shuffled_units(samples, seed):
         gain = Counter(stratum for i in unit for stratum in own[i])
         # the squared distance to what is wanted falls by the sum of n * (2 * (wanted - held) - n)
         nearer = sum(n * (2 * (wanted[s] - held[s]) - n) for s, n in gain.items()) > 0
@@ -81,6 +77,15 @@ def stratified_split(
         tuple(sample for i, sample in enumerate(samples) if i not in chosen),
         tuple(sample for i, sample in enumerate(samples) if i in chosen),
     )
+
+
+def shuffled_units(samples: Sequence[Sample], seed: int) -> list[list[int]]:
+    """The numbers of the samples that no split may part, together: those of each group, and each of the others alone; in a seeded order."""
+    units: dict[str | int, list[int]] = {}
+    for i, sample in enumerate(samples):
+        units.setdefault(i if sample.group is None else sample.group, []).append(i)
+    in_order = list(units.values())
+    return [in_order[number] for number in np.random.default_rng(seed).permutation(len(in_order))]
 
 
 def with_copies_together(dataset: Dataset, facts: Sequence[Facts], *, near: bool = True) -> Dataset:
@@ -104,7 +109,7 @@ def with_copies_together(dataset: Dataset, facts: Sequence[Facts], *, near: bool
     return replace(dataset, splits={split: tuple(islice(named, len(own))) for split, own in dataset.splits.items()})
 
 
-def _strata(sample: Sample) -> set[int]:
+def strata(sample: Sample) -> set[int]:
     """The classes that a sample shows; -1 where it shows none that is known, so that such samples are a class of their own."""
     if sample.label is not None:
         return {sample.label}

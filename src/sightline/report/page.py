@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,6 +15,9 @@ from ..models import Model
 from ..runs.folder import RunFolder, read_json, read_results
 from ..runs.settings import SETTING_NAMES, Settings
 from ..tasks import TASKS, Measures, Task
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,10 @@ def write_report(folder: RunFolder, model: Model) -> Path:
         data=read_json(folder.data),
         environment=read_json(folder.environment),
         summary=summarize(model),
-        curves=_embedded(folder.curves),
-        picture=_embedded(folder.picture),
-        mistakes=_embedded(folder.mistakes),
-        calibration=_embedded(folder.calibration),
+        curves=embedded(folder.curves),
+        picture=embedded(folder.picture),
+        mistakes=embedded(folder.mistakes),
+        calibration=embedded(folder.calibration),
     )
     write_text(folder.report, render(page))
     return folder.report
@@ -93,14 +96,19 @@ def write_report(folder: RunFolder, model: Model) -> Path:
 
 def render(page: Page) -> str:
     """The page as HTML, all text escaped."""
+    return environment().get_template("page.html.j2").render(page=page)
+
+
+def environment() -> Environment:
+    """Where the templates are, and how they show numbers; all text is escaped."""
     from jinja2 import Environment, PackageLoader
 
-    environment = Environment(
+    found = Environment(
         loader=PackageLoader("sightline.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["shown"] = _shown
-    environment.filters["percent"] = lambda x: "-" if x is None else f"{100 * x:.1f} %"
-    return environment.get_template("page.html.j2").render(page=page)
+    found.filters["shown"] = _shown
+    found.filters["percent"] = lambda x: "-" if x is None else f"{100 * x:.1f} %"
+    return found
 
 
 def _labels(sample: list[Any]) -> list[int]:
@@ -116,7 +124,7 @@ def _shown(value: Any) -> str:
     return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
 
 
-def _embedded(picture: Path) -> str:
+def embedded(picture: Path) -> str:
     """A PNG as a data address; empty where there is none."""
     if not picture.is_file():
         return ""

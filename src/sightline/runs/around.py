@@ -30,23 +30,34 @@ CHECKPOINT_SECONDS = 60.0  # between two checkpoints within an epoch
 
 def callbacks_of(settings: Settings, task: Task, folder: RunFolder, log: Log, whole: Model) -> list[Callback]:
     """The callbacks that the settings ask for, in the order in which they act; what is saved is the `whole` network."""
-    callbacks: list[Callback] = [Decisions(settings, folder, log, whole), TerminateOnNaN()]
-    if settings.ema is not None:
-        callbacks.append(SwapEMAWeights(swap_on_epoch=True))
-    if settings.schedule == "plateau":
-        callbacks.append(ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=3))
-    callbacks += [
+    callbacks: list[Callback] = [
+        Decisions(settings, folder, log, whole),
+        *adjusting(settings),
         ResultsFile(folder.results),
         WholeCheckpoint(whole, as_literal(folder.best), monitor=task.best, save_best_only=True),
         WholeCheckpoint(whole, as_literal(folder.last)),
+        *stopping(settings, task),
     ]
-    if settings.patience is not None:
-        callbacks.append(EarlyStopping(monitor=task.best, patience=settings.patience))
     callbacks.append(TimeBudget(UNLIMITED if settings.time_budget is None else 60 * settings.time_budget))
     if settings.tensorboard:
         callbacks.append(TensorBoard(str(folder.tensorboard)))
     backup = BackupAndRestore(folder.checkpoint, delete_checkpoint=False, every_seconds=CHECKPOINT_SECONDS)
     return [*callbacks, backup]
+
+
+def adjusting(settings: Settings) -> list[Callback]:
+    """What watches and changes a training's steps and rate."""
+    callbacks: list[Callback] = [TerminateOnNaN()]
+    if settings.ema is not None:
+        callbacks.append(SwapEMAWeights(swap_on_epoch=True))
+    if settings.schedule == "plateau":
+        callbacks.append(ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=3))
+    return callbacks
+
+
+def stopping(settings: Settings, task: Task) -> list[Callback]:
+    """What ends a training that is no better for the epochs of the patience."""
+    return [] if settings.patience is None else [EarlyStopping(monitor=task.best, patience=settings.patience)]
 
 
 class WholeCheckpoint(ModelCheckpoint):

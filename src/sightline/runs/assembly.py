@@ -19,7 +19,8 @@ from ..tasks.base import Targets
 from ..training.progress import as_text
 from ..training.ranks import current
 from . import networks, transfer
-from .rates import learning_rate
+from .features import Features, features_of
+from .rates import OPTIMIZERS, learning_rate
 from .run import as_metadata, resolve_device
 from .settings import Settings
 
@@ -44,7 +45,7 @@ def opened(settings: Settings, weights: str | None, dataset: Dataset | None = No
     `weights` are where the network's come from. Raises SightlineError for settings or data that cannot be used.
     """
     task = TASKS[settings.task]().with_options(settings.task_options)
-    source = networks.find_source(settings.model, weights)
+    source = networks.find_source(settings.model, weights, settings.network)
     dataset = dataset or task.read(settings.data, settings.format, settings.group_pattern, settings.classes)
     task = task.for_data(dataset)
     device = resolve_device(settings.device)
@@ -105,23 +106,20 @@ def assembled(
 
 def _features(
     model: Model, images: dict[str, Images], settings: Settings, targets: Targets
-) -> tuple[Model, dict[str, transfer.Features]]:
+) -> tuple[Model, dict[str, Features]]:
     """The head, and what the frozen backbone makes of the images it is trained and validated on."""
     below, head = transfer.split_head(model, settings.model)
-    splits = [split for split in ("train", "validation") if split in images]
-    size, workers = settings.batch_size, settings.thread_count
-    return head, {
-        split: transfer.features_of(below, images[split].unchanged(), size, workers, targets, split) for split in splits
-    }
+    own: dict[str, Images] = {split: images[split].unchanged() for split in ("train", "validation") if split in images}
+    return head, features_of(below, own, settings, targets)
 
 
-def _steps(features: dict[str, transfer.Features], settings: Settings) -> int:
+def _steps(features: dict[str, Features], settings: Settings) -> int:
     return -(-len(features["train"].values) // settings.batch_size)
 
 
 def _on_features(
     head: Model,
-    features: dict[str, transfer.Features],
+    features: dict[str, Features],
     model: Model,
     settings: Settings,
     compiled: Callable[..., None],
@@ -146,7 +144,7 @@ def _on_images(
     return Assembly(model, {"x": batches, "validation_data": validation}, steps)
 
 
-def _as_arguments(features: dict[str, transfer.Features], settings: Settings) -> dict[str, Any]:
+def _as_arguments(features: dict[str, Features], settings: Settings) -> dict[str, Any]:
     held_back = features.get("validation")
     return {
         "x": features["train"].values,
@@ -166,10 +164,10 @@ def _compile(model: Model, task: Task, settings: Settings, classes: int, shares:
 
 
 def _optimizer(settings: Settings, steps: int) -> optimizers.Optimizer:
-    """Adam along the schedule of the settings, for so many steps an epoch."""
+    """The optimizer along the schedule of the settings, for so many steps an epoch."""
     rate = learning_rate(settings.schedule, settings.lr, settings.epochs * steps, round(settings.warmup * steps))
     averaged = settings.ema is not None
-    return optimizers.Adam(
+    return OPTIMIZERS[settings.optimizer](
         rate,
         weight_decay=settings.weight_decay,
         global_clipnorm=settings.clip,

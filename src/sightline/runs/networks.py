@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,16 @@ def image_spec(settings: Settings, source: Source) -> ImageSpec:
     return ImageSpec(height, width, channels, settings.resize)
 
 
-def find_source(model: str, weights: str | None = None) -> Source:
+def find_source(model: str, weights: str | None = None, network: Mapping[str, Any] | None = None) -> Source:
     """`NAME` of a known network, or `file.py:function`; raises ArgumentError where there is neither.
 
-    `weights`: "imagenet" or a file, for a network that has a name.
+    `weights`: "imagenet" or a file, for a network that has a name. `network`: further arguments of the function, or of the
+    small networks that take some.
     """
     if ".py" not in model:
         return Source(
-            lambda input_shape, classes: create(model, input_shape, classes, weights),
-            lambda input_shape: create_backbone(model, input_shape, weights),
+            lambda input_shape, classes: create(model, input_shape, classes, weights, network=network),
+            lambda input_shape: create_backbone(model, input_shape, weights, network),
             default_shape(model),
             model,
         )
@@ -48,7 +50,7 @@ def find_source(model: str, weights: str | None = None) -> Source:
         raise ArgumentError(
             f"--weights are for a network that has a name, not for {model}", fix="Load them in the function"
         )
-    function = _load_function(model)
+    function = partial(_load_function(model), **(network or {}))
 
     def make(input_shape: tuple[int, int, int], classes: int) -> Model:
         return _checked(function(input_shape=input_shape, classes=classes), input_shape, model)
@@ -121,9 +123,9 @@ def _load_function(model: str) -> Any:
         known = sorted(n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == spec.name)
         raise ArgumentError(f"{path} has no function {name}", fix=f"It has: {', '.join(known) or 'none'}")
 
-    def make(input_shape: tuple[int, int, int], classes: int) -> Any:
+    def make(input_shape: tuple[int, int, int], classes: int, **network: Any) -> Any:
         try:
-            return function(input_shape=input_shape, classes=classes)
+            return function(input_shape=input_shape, classes=classes, **network)
         except SightlineError as error:
             raise type(error)(f"{model}: {error}") from error
         except Exception as error:

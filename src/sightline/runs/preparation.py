@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from ..callbacks import Callback
 from ..data import cache
 from ..data.cache import PixelCache, in_memory, on_disk
-from ..data.census import Facts
 from ..data.checks import check, stop_on_errors, usable
 from ..data.findings import KINDS, Check
+from ..data.folds import fold_datasets
 from ..data.images import MEMORY_SHARE, Images, free_memory, row_bytes
 from ..data.recipes import Augmentation, recipe
 from ..data.splits import with_copies_together, with_splits
@@ -24,35 +24,54 @@ Say = Callable[[str], None]
 CALM = 0.15  # of a detector's epochs, at their end, in which no pictures are mixed
 
 
+Divide = Callable[[Dataset], list[Dataset]]
+
+
 def prepare(dataset: Dataset, settings: Settings, say: Say) -> tuple[Dataset, Check]:
     """The data set of a run, checked and split, without what cannot be used; and what the check found.
 
     Raises DataError for findings that stop a run, and where too little is left.
+    """
+    (split,), checked = prepare_divided(dataset, settings, say, lambda usable: [with_splits(usable, settings.seed)])
+    _tell(split, checked, say)
+    return split, checked
+
+
+def prepare_folds(dataset: Dataset, settings: Settings, count: int, say: Say) -> tuple[list[Dataset], Check]:
+    """As `prepare`, a data set for each fold of a cross-validation (see `data.folds.fold_datasets`)."""
+    divided, checked = prepare_divided(
+        dataset, settings, say, lambda usable: fold_datasets(usable, count, settings.seed)
+    )
+    held = [len(each.splits["test"]) for each in divided]
+    sizes = f"{min(held)} to {max(held)}" if min(held) < max(held) else str(held[0])
+    say(f"Data {dataset.root}: {dataset.format}, {len(dataset.classes)} classes; {count} folds of {sizes} images")
+    tell_findings(divided[0], checked, say)
+    return divided, checked
+
+
+def prepare_divided(dataset: Dataset, settings: Settings, say: Say, divide: Divide) -> tuple[list[Dataset], Check]:
+    """What `divide` makes of the usable images, copies in one group; and what the check found.
+
+    Near copies part where nothing could be held back otherwise, as of a fixed camera.
     """
     facts = survey(dataset, settings.thread_count, use_cache=settings.cache)
     checked = check(dataset, facts)
     stop_on_errors(checked, settings.allow)
     left_out = tuple(p for f in checked.findings if KINDS[f.kind].left_out == "the image" for p in f.problems)
     _require_enough(replace(usable(dataset, facts), problems=left_out))
-    split = replace(_split(dataset, facts, settings, say), problems=left_out)
-    _tell(split, checked, say)
-    return split, checked
 
-
-def _split(dataset: Dataset, facts: Sequence[Facts], settings: Settings, say: Say) -> Dataset:
-    """The usable samples in splits. Near copies part where nothing could be held back otherwise, as of a fixed camera."""
-
-    def drawn(*, near: bool) -> Dataset:
-        return with_splits(usable(with_copies_together(dataset, facts, near=near), facts), settings.seed)
+    def divided(*, near: bool) -> list[Dataset]:
+        whole = usable(with_copies_together(dataset, facts, near=near), facts)
+        return [replace(each, problems=left_out) for each in divide(whole)]
 
     if "likeness" in settings.allow:
-        return drawn(near=False)
+        return divided(near=False), checked
     try:
-        return drawn(near=True)
+        return divided(near=True), checked
     except DataError:
-        split = drawn(near=False)
+        made = divided(near=False)
         say("  warning: nearly all pictures look alike from afar, so near copies may lie in two splits")
-        return split
+        return made, checked
 
 
 def _require_enough(dataset: Dataset) -> None:
@@ -72,6 +91,11 @@ def _tell(dataset: Dataset, checked: Check, say: Say) -> None:
     drawn = [split for split in dataset.splits if split not in dataset.given]
     how = f" ({', '.join(drawn)} drawn from it)" if dataset.given and drawn else "" if dataset.given else " (drawn)"
     say(f"Data {dataset.root}: {dataset.format}, {len(dataset.classes)} classes; {counts}{how}")
+    tell_findings(dataset, checked, say)
+
+
+def tell_findings(dataset: Dataset, checked: Check, say: Say) -> None:
+    """Say what was left out, and what the check warns of."""
     for problem in dataset.problems[:10]:
         say(f"  left out: {problem}")
     if len(dataset.problems) > 10:

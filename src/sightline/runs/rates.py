@@ -1,9 +1,11 @@
-"""The learning rate of a run, step by step, from one word."""
+"""The optimizer of a run, and its learning rate step by step, each from one word."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from ..optimizers import SGD, Adam, Optimizer, RMSprop
 from ..schedules import (
     CosineDecay,
     ExponentialDecay,
@@ -16,6 +18,11 @@ from ..schedules import (
 
 Rate = float | LearningRateSchedule
 
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": Adam,
+    "rmsprop": RMSprop,
+    "sgd": partial(SGD, momentum=0.9, nesterov=True),
+}
 SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
     "constant": lambda rate, steps: rate,
     "cosine": lambda rate, steps: CosineDecay(rate, steps),

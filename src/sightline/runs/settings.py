@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..errors import ArgumentError, choose, refuse_unknown
 from ..structures import COLOR_MODES, RESIZES
 from ..tasks import TASKS
 from ..training.numerics import AUTO, PRECISIONS
-from .rates import SCHEDULES
+from .rates import OPTIMIZERS, SCHEDULES
 
 MOST_PIXELS = 16384  # a side of what a network is fed
 FREEZE = ("backbone",)
@@ -41,6 +41,7 @@ class Settings:
 
     data: str
     model: str = "small_cnn"
+    network: dict[str, Any] | None = None
     task: str = "classify"
     epochs: int = 10
     batch_size: int = 32
@@ -54,6 +55,7 @@ class Settings:
     allow: tuple[str, ...] = ()
     cache: bool = True
     lr: float = 0.001
+    optimizer: str = "adam"
     schedule: str = "cosine"
     warmup: float = 0.0
     ema: float | None = None
@@ -89,6 +91,10 @@ class Settings:
             _check(name, getattr(self, name), lambda v: isinstance(v, bool), "true or false")
         choose("task", self.task, TASKS)
         choose("resize policy", self.resize, RESIZES)
+        if isinstance(self.network, (list, tuple)):  # the command line's words
+            object.__setattr__(self, "network", named_values("network", self.network))
+        expected = "its arguments, such as filters=16"
+        _check("network", self.network, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v), expected)
         if self.format is not None:
             choose("format", self.format, FORMATS)
         self._check_data_settings()
@@ -118,6 +124,7 @@ class Settings:
             _check(name, getattr(self, name), lambda v: _is_number(v) and 0 <= v < 1, "a number of at least 0, below 1")
         self._check_transfer()
         choose("recipe", self.recipe, RECIPES)
+        choose("optimizer", self.optimizer, OPTIMIZERS)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, (AUTO, *PRECISIONS))
         if not isinstance(self.fit_memory, dict):
@@ -284,6 +291,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
         f"The settings file {path}", {k: v for k, v in values.items() if k not in SETTING_NAMES}, SETTING_NAMES
     )
     return values
+
+
+def named_values(what: str, words: Sequence[str]) -> dict[str, Any]:
+    """The command line's way to say arguments.
+
+    >>> named_values("network", ["filters=16", "padding=same"])
+    {'filters': 16, 'padding': 'same'}
+    """
+    pairs = [str(word).partition("=") for word in words]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise ArgumentError(f"{what}: {wrong[0]!r} is not name=value", expected="such as filters=16")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 
 def _is_folder_name(name: str) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from ..callbacks import Callback
 from ..console import duration, is_terminal
+from ..data.findings import Check
 from ..data.images import Images
 from ..files import write_text
 from ..plots import draw_curves
@@ -39,8 +40,8 @@ def train(
 ) -> Run:
     """Train a network on a folder, measure it on images that it never saw, and write the run.
 
-    `settings` are the command line's flags (model, epochs, batch_size, image_size, color_mode, resize, augment, format,
-    group_pattern, classes, allow, cache, lr, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, fit_memory, device,
+    `settings` are the command line's flags (model, network, epochs, batch_size, image_size, color_mode, resize, augment, format,
+    group_pattern, classes, allow, cache, lr, optimizer, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, fit_memory, device,
     workers, seed, name, exist_ok, runs, task, weights, freeze, unfreeze, backbone_lr, weight_decay, label_smoothing,
     dropout, box_loss, head, pixel_loss, class_weights, recipe); `config` is a YAML file of the same, which a flag overrides.
     `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
@@ -88,11 +89,16 @@ def _finish(run: Run, task: Task, images: dict[str, Images], settings: Settings,
 def _begin(folder: RunFolder, dataset: Dataset, settings: Settings, device: torch.device, log: Log) -> Dataset:
     """Check and split the data, and write what a run is known by."""
     dataset, checked = prepare(dataset, settings, log)
+    begin(folder, dataset, checked, settings, device)
+    return dataset
+
+
+def begin(folder: RunFolder, dataset: Dataset, checked: Check, settings: Settings, device: torch.device) -> None:
+    """Write what a run is known by, its data in their splits: `train(resume=...)` does the rest."""
     folder.begin()
     write_text(folder.config, settings.as_yaml())
     write_json(folder.environment, environment(str(device)))
     write_json(folder.data, describe_data(dataset, settings.data, checked))
-    return dataset
 
 
 def _fit(

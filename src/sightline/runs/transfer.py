@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
-from ..allocator import freed_memory_kept
 from ..callbacks import EarlyStopping
-from ..console import progress_bar
-from ..data.images import Images
-from ..data.loader import ImageBatches
 from ..errors import ArgumentError
 from ..graph.build import layer_of
 from ..graph.network import Network
@@ -26,25 +21,15 @@ from ..layers import (
     Layer,
 )
 from ..models import Model
-from ..rewrite import fold_batchnorm, split_at
+from ..rewrite import split_at
 from ..tasks import Task
-from ..tasks.base import Targets
-from ..training import loop
-from ..training.batches import Batch
+from .features import Features
 from .settings import Settings
 
 LAST_STAGE = "stride_16"  # the end of the stage before the last
 HEAD_EPOCHS, HEAD_PATIENCE = 30, 5  # of the head alone, before more is unfrozen: seconds
 # What a head may begin with that has no weights and draws nothing: its results are the smaller features
 FIXED = (Activation, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D, Identity)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the frozen part of a network makes of images, with their targets."""
-
-    values: torch.Tensor
-    targets: torch.Tensor
 
 
 def backbone_of(model: Model, name: str) -> str:
@@ -107,21 +92,6 @@ def split_head(model: Model, name: str) -> tuple[Network, Model]:
 
 def _only_reader(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def features_of(below: Network, images: Images, batch_size: int, workers: int, targets: Targets, what: str) -> Features:
-    """The features of all images, in their order, each computed once; shows its progress."""
-    batches = ImageBatches(images, batch_size, workers, targets=targets)
-    cheaper = fold_batchnorm(below)
-    with freed_memory_kept(), progress_bar("Features of") as bar:
-        row = bar.add_task(what, total=len(images), note="")
-
-        def watched() -> Iterator[Batch]:
-            for batch in batches.epoch(0):
-                yield batch
-                bar.advance(row, batch.size)
-
-        return Features(*loop.answers_and_targets(cheaper, watched()))
 
 
 def train_head_first(head: Model, features: dict[str, Features], task: Task, settings: Settings) -> dict[str, float]:

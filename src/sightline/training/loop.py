@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -115,17 +115,6 @@ def asking(network: Network) -> Callable[[Batch], tuple[torch.Tensor, ...]]:
             return tuple(torch.cat(each) for each in zip(*said, strict=True))
 
     return ask
-
-
-def answers_and_targets(network: Network, batches: Iterable[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a network with one output answers, in inference mode, and what it should have."""
-    answers: list[torch.Tensor] = []
-    targets: list[torch.Tensor] = []
-    ask = asking(network)
-    for batch in batches:
-        answers += ask(batch)
-        targets += [target for target in batch.targets or () if target is not None]
-    return torch.cat(answers), torch.cat(targets or [torch.empty(0)])
 
 
 class LazyLogs(Mapping[str, float]):
