@@ -13,6 +13,7 @@ from PIL import Image
 import sightline as sl
 from sightline.cli import main
 from sightline.data.recipes import PRESETS
+from sightline.data.scene_files import write_scenes
 from sightline.data.sources import FORMATS
 from sightline.runs.demo import SCENES, SETTINGS
 from sightline.runs.rates import SCHEDULES
@@ -42,7 +43,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_there_is_what_this_file_runs():
     assert len(PYTHON) == 5
-    assert len(SHELL) == 4
+    assert len(SHELL) == 6
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 12
 
 
@@ -152,9 +153,17 @@ def test_python_of_the_page_on_detection(folder, capsys):
     assert run_listings("detection") == 1
 
 
+def test_python_of_the_page_on_segmentation(folder, capsys):
+    scenes = write_scenes("masked", "segment", {"train": 12, "validation": 4}, size=(64, 64))
+    run = sl.train(scenes, task="segment", epochs=1, image_size=32, name="photos-unet_small")
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save("photo.jpg")
+    assert run_listings("segmentation", sl=sl, run=run) == 1
+
+
 def test_commands(folder, monkeypatch, capsys):
-    monkeypatch.setitem(SETTINGS, "detect", SETTINGS["detect"] | {"epochs": 1, "image_size": 64})
-    monkeypatch.setitem(SCENES, "detect", {"n": {"train": 16, "validation": 8, "test": 8}})
+    for task in ("detect", "segment"):
+        monkeypatch.setitem(SETTINGS, task, SETTINGS[task] | {"epochs": 1, "image_size": 64})
+        monkeypatch.setitem(SCENES, task, {"n": {"train": 16, "validation": 8, "test": 8}})
     for line in "".join(SHELL).strip().splitlines():
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         with pytest.raises(SystemExit) as stop:

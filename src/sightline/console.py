@@ -59,16 +59,18 @@ def silent(text: Any = "") -> None:
 def progress_bar(what: str, unit: str = "images") -> Progress:
     """A Rich progress bar that vanishes when it is done, and shows nothing where the output is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     return Progress(
-        TextColumn(f"{what} {{task.description}}"),
+        TextColumn(f"{what} {{task.description}}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         console=console(),
         transient=True,
+        expand=True,  # to the width of the terminal, in which the note alone is cut
         disable=not is_terminal(),
     )
 

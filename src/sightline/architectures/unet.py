@@ -30,7 +30,7 @@ def plain(x: Value, filters: int, name: str) -> Value:
 
 
 def normalized(x: Value, filters: int, name: str) -> Value:
-    return conv_bn(x, filters, 3, name, f"{name}_bn")
+    return conv_bn(x, filters, 3, name, f"{name}_bn", momentum=0.97)  # small batches of unlike images
 
 
 def twice(x: Value, filters: int, block: Block, name: str) -> Value:

@@ -230,8 +230,13 @@ def _usable(sample: Sample, facts: Facts, task: str) -> Sample | None:
     sample = replace(sample, size=facts.size)
     if sample.boxes is None:
         return sample
-    wrong = {number for number, problem in box_problems(sample, facts.size) if problem.kind in _NO_BOX}
-    good = sample.boxes[[number for number in range(len(sample.boxes)) if number not in wrong]]
-    if task == "localize" and not len(good):
-        return None
-    return replace(sample, boxes=good.moved(np.clip(good.xyxy, 0, [facts.size[1], facts.size[0]] * 2)))
+    boxes = usable_boxes(sample, facts.size)
+    return None if task == "localize" and not len(boxes) else replace(sample, boxes=boxes)
+
+
+def usable_boxes(sample: Sample, size: tuple[int, int]) -> Boxes:
+    """The boxes of an image of `size` (height, width) that are possible, cut at its edge."""
+    boxes = sample.boxes or Boxes()
+    wrong = {number for number, problem in box_problems(sample, size) if problem.kind in _NO_BOX}
+    good = boxes[[number for number in range(len(boxes)) if number not in wrong]]
+    return good.moved(np.clip(good.xyxy, 0, [size[1], size[0]] * 2))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..allocator import freed_memory_kept
 from ..console import progress_bar
+from ..data.checks import usable_boxes
 from ..data.decode import decode_whole, image_size
 from ..data.images import Images
 from ..data.listing import existing_folder, list_images
@@ -285,24 +286,31 @@ class Run:
 
 def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Sequence[str]) -> None:
     """Raise DataError where the images that a training held back have other labels now, or are gone: what it held back is unknown then."""
-    now = {s.path.resolve(): dataset.classes[s.label] for s in dataset.samples if s.label is not None}
-    boxes = {s.path.resolve(): s.boxes for s in dataset.samples}
+    now = {sample.path.resolve(): sample for sample in dataset.samples}
     for sample in samples:
-        if sample.boxes is not None:
-            its = boxes.get(sample.path.resolve())
-            if its is None or not np.array_equal(its.xyxy, sample.boxes.xyxy):
-                raise DataError(
-                    f"{dataset.root} has changed since the training: the boxes of {sample.path.name}, which it held back, are others now",
-                    fix="Leave the folder out to measure on what was held back, or measure on a copy of it elsewhere",
-                )
-            continue
-        label = now.get(sample.path.resolve())
-        if sample.label is None or label != classes[sample.label]:
-            found = "is not there any more" if label is None else f"is of the class {label!r} now"
+        its = now.get(sample.path.resolve())
+        if its is None:
+            found = "is not there any more, or has no label"
+        elif sample.boxes is not None:
+            found = "has other boxes now" if _boxes_known(its, dataset.classes) != _boxes_known(sample, classes) else ""
+        elif sample.mask is not None:
+            same = its.mask is not None and its.mask.path.resolve() == sample.mask.path.resolve()
+            found = "" if same else "has another mask now"
+        else:
+            label = None if its.label is None else dataset.classes[its.label]
+            same = sample.label is not None and label == classes[sample.label]
+            found = "" if same else f"is of the class {label!r} now"
+        if found:
             raise DataError(
                 f"{dataset.root} has changed since the training: {sample.path.name}, which it held back, {found}",
                 fix="Leave the folder out to measure on what was held back, or measure on a copy of it elsewhere",
             )
+
+
+def _boxes_known(sample: Sample, classes: Sequence[str]) -> list[tuple[str, list[float]]]:
+    """The usable boxes with their classes' names."""
+    boxes = usable_boxes(sample, image_size(sample.path))
+    return [(classes[label], box) for label, box in zip(boxes.labels, boxes.xyxy.tolist(), strict=True)]
 
 
 def save_picture(said: Any, folder: Path) -> Path:
