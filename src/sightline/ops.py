@@ -247,6 +247,10 @@ def soft_nms(
 
 
 def _check(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor | None, threshold: float) -> None:
+    if not isinstance(boxes, torch.Tensor) or not isinstance(scores, torch.Tensor):
+        raise ArgumentError(
+            "Boxes and scores are tensors", received=type(boxes).__name__, fix="torch.from_numpy(boxes)"
+        )
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ShapeError("Boxes are (n, 4)", received=tuple(boxes.shape))
     for name, each in (("scores", scores), ("labels", labels)):

@@ -56,7 +56,7 @@ class Boxes:
     """
 
     def __init__(self, xyxy: Any = (), labels: Any = (), *, crowd: Any = None, ignored: Any = None, area: Any = None):
-        self.xyxy = np.array(xyxy, np.float64).reshape(-1, 4)
+        self.xyxy = _rows_of_four(xyxy)
         self.labels = np.array(labels, np.int64).reshape(-1)
         if len(self.xyxy) != len(self.labels):
             raise ShapeError(
@@ -88,7 +88,7 @@ class Boxes:
 
     def moved(self, xyxy: Any) -> Boxes:
         """The same objects elsewhere: other boxes (n, 4), of which each covers the share that it covered before."""
-        boxes = np.array(xyxy, np.float64).reshape(-1, 4)
+        boxes = _rows_of_four(xyxy)
         before, after = _areas(self.xyxy), _areas(boxes)
         with np.errstate(invalid="ignore", divide="ignore"):
             area = np.where(self.area == before, after, self.area * (after / before))
@@ -127,6 +127,14 @@ class Boxes:
         return f"Boxes({', '.join(told + [f'{name}={each}' for name, each in self.marks().items()])})"
 
 
+def _rows_of_four(xyxy: Any) -> np.ndarray:
+    """Boxes as float64 (n, 4), a copy; nothing, or one flat box, too."""
+    boxes = np.array(xyxy, np.float64)
+    if boxes.size and boxes.shape[-1] != 4:
+        raise ShapeError("A box is four numbers: left, top, right, bottom", received=boxes.shape)
+    return boxes.reshape(-1, 4)
+
+
 def _areas(xyxy: np.ndarray) -> np.ndarray:
     """Areas (n,) of boxes (n, 4): 0 where one is inverted, NaN or infinite where it is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
@@ -141,7 +149,7 @@ class Detections:
     """
 
     def __init__(self, xyxy: Any = (), scores: Any = (), labels: Any = ()):
-        boxes = np.array(xyxy, np.float64).reshape(-1, 4)
+        boxes = _rows_of_four(xyxy)
         sure, numbers = np.array(scores, np.float64).reshape(-1), np.array(labels, np.int64).reshape(-1)
         if not len(boxes) == len(sure) == len(numbers):
             raise ShapeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..training.numerics import in_full_float32
 from .outputs import Windows, arranged, best, box_output, candidates
 
 Pair = tuple[int, int]
+WRAP = "Wrap a module: sl.wrap(module, input_shape)"
 
 
 class Detector(abc.ABC):
@@ -35,7 +37,7 @@ class Detector(abc.ABC):
         Raises ShapeError for what is no image of the network's, ArgumentError for settings out of range.
         """
         for name, value in (("conf", conf), ("iou", iou)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
                 raise ArgumentError(f"detect: {name} is from 0 to 1", received=repr(value))
         max_det = whole_number(max_det, "detect: max_det", least=0)
         choose("non-maximum suppression", nms, SUPPRESSIONS)
@@ -60,8 +62,14 @@ class WindowDetector(Detector):
     """
 
     def __init__(self, model: Network, scales: Sequence[float] = (1.0,), background: int | None = None):
-        several = tuple(scales) if isinstance(scales, Sequence) and not isinstance(scales, str) else (scales,)
-        if not several or not all(isinstance(s, (int, float)) and not isinstance(s, bool) and s > 0 for s in several):
+        if not isinstance(model, Network):
+            raise ArgumentError("A detector is made of a model", received=type(model).__name__, fix=WRAP)
+        if background is not None:
+            background = whole_number(background, f"{type(self).__name__}: background", least=0)
+        several = (
+            tuple(scales) if isinstance(scales, (Sequence, np.ndarray)) and not isinstance(scales, str) else (scales,)
+        )
+        if not several or not all(isinstance(s, Real) and not isinstance(s, bool) and 0 < s < np.inf for s in several):
             raise ArgumentError("scales are numbers above 0", expected="such as (0.5, 1.0)", received=repr(scales))
         self.model, self.scales, self.background = model, several, background
         self.channels = model.inputs[0].inner_shape[0]

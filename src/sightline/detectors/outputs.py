@@ -62,6 +62,11 @@ def candidates(windows: Windows, conf: float, background: int | None, name: str)
     Raises SightlineError for scores that are not from 0 to 1, and ArgumentError where there is no class `background`.
     """
     scores = windows.scores
+    if np.isnan(scores).any():
+        raise SightlineError(
+            f"{name} gives scores that are no numbers",
+            fix="Look for pixels that are NaN or infinite, or at a training that diverged",
+        )
     if not ((scores >= -1e-6) & (scores <= 1 + 1e-6)).all():
         raise SightlineError(
             f"{name} gives scores that are no probabilities",

@@ -310,7 +310,7 @@ def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Seq
 def _boxes_known(sample: Sample, classes: Sequence[str]) -> list[tuple[str, list[float]]]:
     """The usable boxes with their classes' names."""
     boxes = usable_boxes(sample, image_size(sample.path))
-    return [(classes[label], box) for label, box in zip(boxes.labels, boxes.xyxy.tolist(), strict=True)]
+    return [(classes[label], box) for label, box in zip(boxes.labels.tolist(), boxes.xyxy.tolist(), strict=True)]
 
 
 def save_picture(said: Any, folder: Path) -> Path:

@@ -84,7 +84,7 @@ class Detect(Task):
 
     def _found(self, said: torch.Tensor, size: Size, spec: ImageSpec) -> Detections:
         boxes, scores, labels = ops.decoded(
-            said, least=LEAST, iou_threshold=self.iou, max_det=self.max_det, method=self.nms
+            said, least=min(LEAST, max(self.conf, 1e-6)), iou_threshold=self.iou, max_det=self.max_det, method=self.nms
         )
         xyxy = within(place(size, spec).to_image(boxes.numpy()), size)
         there = (xyxy[:, :2] < xyxy[:, 2:]).all(1)

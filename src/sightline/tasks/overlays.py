@@ -20,6 +20,7 @@ from .segmented import tinted
 
 EACH = 5  # images of a kind
 SIDE, GAP, LINE = 220, 8, 18  # pixels of a picture's longer side, between pictures, of a line of text
+NAME = 40  # letters of a file's name
 COLUMNS = ("image", "true", "found")
 WORST, TYPICAL = "The worst", "From the worst to the best"
 
@@ -48,7 +49,7 @@ def draw_overlays(shown: Sequence[Mapping[str, Any]], colors: Sequence[Sequence[
     for each in shown:
         pictures = _pictures(each, colors)
         if pictures:
-            rows.append((f"{each['kind']}: {Path(each['path']).name}, mean IoU {each['score']:.2f}", pictures))
+            rows.append((f"{each['kind']}: {_short(Path(each['path']).name)}, mean IoU {each['score']:.2f}", pictures))
     if not rows:
         return False
     height = sum(LINE + pictures[0].height + GAP for _, pictures in rows) + LINE + 2 * GAP
@@ -77,6 +78,11 @@ def _pictures(each: Mapping[str, Any], colors: Sequence[Sequence[int]]) -> list[
     image = whole.resize(size, Image.Resampling.BILINEAR)
     maps = (np.asarray(_from_text(each[name]).resize(size, Image.Resampling.NEAREST)) for name in ("true", "found"))
     return [image, *(Image.fromarray(tinted(np.asarray(image), numbers, colors)) for numbers in maps)]
+
+
+def _short(name: str) -> str:
+    """A file's name as long as there is room for."""
+    return name if len(name) <= NAME else f"{name[: NAME - 12]}...{name[-9:]}"
 
 
 def _small(size: tuple[int, int]) -> tuple[int, int]:
