@@ -6,7 +6,7 @@ backbone with stages. Unlike in the paper convolutions are padded ("same"), so m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from ..errors import ShapeError
@@ -19,9 +19,9 @@ from .stages import stages_of
 Block = Callable[[Value, int, str], Value]
 
 LEVELS = 5
-OWN = tuple(1 << i for i in range(LEVELS))  # the strides of its own maps
-STRIDES = (2, 4, 8, 16, 32)  # of other backbones'
-WIDTHS = {1: 16, 2: 32, 4: 64, 8: 128, 16: 256}  # of the expanding path on these
+STRIDES = (2, 4, 8, 16, 32)  # of the maps of a backbone
+WIDTHS = {2: 32, 4: 64, 8: 128, 16: 256}  # of the expanding path, on a backbone of another family
+MOMENTUM = 0.97  # of BatchNormalization: batches are small, and their images unlike
 
 
 def plain(x: Value, filters: int, name: str) -> Value:
@@ -30,22 +30,25 @@ def plain(x: Value, filters: int, name: str) -> Value:
 
 
 def normalized(x: Value, filters: int, name: str) -> Value:
-    return conv_bn(x, filters, 3, name, f"{name}_bn", momentum=0.97)  # small batches of unlike images
+    return conv_bn(x, filters, 3, name, f"{name}_bn", momentum=MOMENTUM)
 
 
 def twice(x: Value, filters: int, block: Block, name: str) -> Value:
     return block(block(x, filters, f"{name}_conv1"), filters, f"{name}_conv2")
 
 
-def contracting_path(x: Value, base: int, block: Block, dropout: float) -> Value:
+def contracting_path(x: Value, base: int, block: Block, dropout: float, stem: bool = False) -> Value:
     """Figure 1, left: two convolutions at each level, of twice the filters of the one before; the dropout of the authors' code stands
-    at the last two."""
+    at the last two. With a `stem`, a strided convolution before them, all is at half of the size."""
+    first = 1
+    if stem:
+        x, first = conv_bn(x, base, 3, "stem", "stem_bn", strides=2, momentum=MOMENTUM), 2
     for i in range(LEVELS):
         x = MaxPooling2D(2, name=f"down{i}")(x) if i else x
         x = twice(x, base << i, block, f"level{i}")
         if dropout and i >= LEVELS - 2:
             x = Dropout(dropout, name=f"level{i}_dropout")(x)
-        x = stage(x, 1 << i)
+        x = stage(x, first << i)
     return x
 
 
@@ -53,11 +56,11 @@ def unet_head(backbone: Model, classes: int) -> Value:
     """Logits (H, W, classes) at the image's size, of any size, by an expanding path over the backbone's stages (figure 1, right).
 
     On U-Net's own contracting path it is the paper's: up-convolutions, and each level's filters. On others maps are resized, and filters
-    are 256, 128 ... 16; where the finest map is coarser than the image, the logits are resized to it. Convolutions have
+    are 256, 128, 64 and 32; where the finest map is coarser than the image, the logits are resized to it. Convolutions have
     BatchNormalization but for the paper's own network. Raises ShapeError for a backbone of fewer than two maps.
     """
-    is_own = "stride_1" in backbone.values
-    strides = OWN if is_own else STRIDES
+    is_own = "level0_conv1" in backbone.values
+    strides = (1, *STRIDES) if is_own else STRIDES
     found = {s: value for s, value in zip(strides, stages_of(backbone, strides), strict=True) if value is not None}
     if len(found) < 2:
         raise ShapeError(
@@ -73,7 +76,7 @@ def unet_head(backbone: Model, classes: int) -> Value:
         filters = skip.inner_shape[0] if is_own else WIDTHS[stride]
         x = twice(joined(x, skip, name, filters if is_own else None), filters, block, name)
     x = Conv2D(classes, 1, kernel_initializer="he_normal", name="logits")(x)
-    return x if is_own else ResizeLike(name="at_image_size")([x, backbone.inputs[0]])
+    return x if skips[0] == 1 else ResizeLike(name="at_image_size")([x, backbone.inputs[0]])
 
 
 def joined(x: Value, skip: Value, name: str, up_filters: int | None) -> Value:
@@ -85,27 +88,21 @@ def joined(x: Value, skip: Value, name: str, up_filters: int | None) -> Value:
     return Concatenate(name=f"{name}_join")([skip, x])
 
 
-def _variant(base: int, block: Block, dropout: float, source: str, shape: Sequence[int], classes: int) -> Architecture:
-    return Architecture(
-        partial(contracting_path, base=base, block=block, dropout=dropout),
-        pooled_head,
-        source,
-        (shape[0], shape[1], shape[2]),
-        classes,
-        minimum=1 << LEVELS - 1,
-    )
-
-
 ARCHITECTURES = {
-    "unet": _variant(
-        64, plain, 0.5, "U-Net's contracting path, padded (Ronneberger et al., 2015, figure 1)", (572, 572, 1), 2
+    "unet": Architecture(
+        partial(contracting_path, base=64, block=plain, dropout=0.5),
+        pooled_head,
+        "U-Net's contracting path, padded (Ronneberger et al., 2015, figure 1)",
+        (572, 572, 1),
+        2,
+        minimum=1 << LEVELS - 1,
     ),
-    "unet_small": _variant(
-        8,
-        normalized,
-        0.0,
-        "U-Net's contracting path with an eighth of the filters and BatchNormalization",
+    "unet_small": Architecture(
+        partial(contracting_path, base=16, block=normalized, dropout=0.0, stem=True),
+        pooled_head,
+        "U-Net's contracting path at half of the size, with a quarter of the filters and BatchNormalization",
         (256, 256, 3),
         2,
+        minimum=1 << LEVELS,
     ),
 }
