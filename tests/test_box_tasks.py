@@ -281,7 +281,7 @@ def test_a_run_that_detects(detected, scenes, run, tmp_path):
     assert not problems
     assert again.as_dict()["headlines"] == detected.measures.as_dict()["headlines"]
     shown = [each["alt"] for each in require_good_page(detected.folder.report).all("img")]
-    for words in ("Precision by recall", "As people marked it: ", "What it found: ", "What speaks for it: "):
+    for words in ("Precision by recall", "As people marked it: ", "What it found: ", "What speaks for it"):
         assert any(words in alt for alt in shown), words
     pictures = sorted((scenes["detect"]).rglob("*.png"))[:2]
     code, out, _ = run(

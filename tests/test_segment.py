@@ -175,7 +175,7 @@ def test_a_run_has_pictures_and_a_report(trained):
     page = (trained.path / "report.html").read_text(encoding="utf-8")
     assert "which of 11 classes each pixel shows" in page
     shown = [each["alt"] for each in require_good_page(trained.folder.report).all("img")]
-    for words in ("Mean iou by epoch", "The truth: ", "What it found: ", "What speaks for it: ", "rotation"):
+    for words in ("Mean iou by epoch", "The truth: ", "What it found: ", "What speaks for it", "rotation"):
         assert any(words in alt for alt in shown), words
     assert "mean IoU" in page
 

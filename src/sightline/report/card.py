@@ -79,7 +79,8 @@ def _quality(page: Page) -> Iterable[str]:
     classes = measures.details["classes"]
     if classes:
         yield "### By class"
-        yield _table(page.columns, [[_shown(row[name]) for name in page.columns] for row in classes[:MOST_ROWS]])
+        heads = ["F1" if name == "f1" else name for name in page.columns]
+        yield _table(heads, [[_shown(row[name]) for name in page.columns] for row in classes[:MOST_ROWS]])
         if len(classes) > MOST_ROWS:
             yield f"The first {MOST_ROWS} of {len(classes)} classes."
 

@@ -52,7 +52,7 @@ def shown_cases(task: Task, model: Any, spec: ImageSpec, cases: Sequence[Case], 
             continue
         views = case.views(smaller(whole, SIDE))
         reason = _reason(task, model, spec, case, whole, pixels)
-        views |= {} if reason is None else {"What speaks for it": reason}
+        views |= reason
         made = {name: pictures.photo(view, f"{name}: {case.path.name}") for name, view in views.items()}
         there = {name: picture for name, picture in made.items() if picture is not None}
         found.append(Shown(case.path.name, case.went_well, case.sentence, there))
@@ -63,19 +63,20 @@ def shown_cases(task: Task, model: Any, spec: ImageSpec, cases: Sequence[Case], 
 
 def _reason(
     task: Task, model: Any, spec: ImageSpec, case: Case, whole: Image.Image, pixels: np.ndarray
-) -> Image.Image | None:
-    """The image in gray with the places that speak for the answer in colours; None for a network that has no such map."""
+) -> dict[str, Image.Image]:
+    """The image in gray with the places that speak for the answer in colours, by its name; empty for a network that has no such map."""
     try:
         aim = task.explained(answer_of(model, pixels), case.label)
         shares = grad_cam(model, pixels, aim.target).map
     except SightlineError:
-        return None
+        return {}
     placement = place((whole.height, whole.width), spec)
     left, top, right, bottom = placement.crop
     image = smaller(whole.crop((round(left), round(top), round(right), round(bottom))), SIDE)
     within = Image.fromarray(_inner(shares, placement)).resize(image.size, Image.Resampling.BILINEAR)
     laid = overlaid(np.asarray(image), np.asarray(within).clip(0, 1))
-    return Image.fromarray((255 * laid).round().clip(0, 255).astype(np.uint8))
+    name = "What speaks for it" if shares.any() else "What speaks for it: nothing does"
+    return {name: Image.fromarray((255 * laid).round().clip(0, 255).astype(np.uint8))}
 
 
 def _inner(frame: np.ndarray, placement: Placement) -> np.ndarray:
