@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import sightline as sl
+from pages import require_good_page
 from sightline import ops
 from sightline.architectures.csp import SIZES, detection_head
 from sightline.data.augment import Example
@@ -279,7 +280,9 @@ def test_a_run_that_detects(detected, scenes, run, tmp_path):
     again, problems = Run(detected.path).evaluate()
     assert not problems
     assert again.as_dict()["headlines"] == detected.measures.as_dict()["headlines"]
-    assert "Precision by recall" in (detected.path / "report.html").read_text()
+    shown = [each["alt"] for each in require_good_page(detected.folder.report).all("img")]
+    for words in ("Precision by recall", "As people marked it: ", "What it found: ", "What speaks for it"):
+        assert any(words in alt for alt in shown), words
     pictures = sorted((scenes["detect"]).rglob("*.png"))[:2]
     code, out, _ = run(
         "predict", detected.path, *pictures, "--json", "--conf", "0", "--max-det", "3", "--save", tmp_path

@@ -114,6 +114,7 @@ def test_a_run_learns_and_has_every_file(trained):
     assert files == {
         "config.yaml", "data.json", "environment.json", "results.csv", "evaluation.json", "log.txt",
         "weights/best.sightline", "weights/last.sightline", "curves.png", "confusion.png", "calibration.png", "report.html",
+        "card.md",
     }  # fmt: skip
     log = (trained.path / "log.txt").read_text().splitlines()
     assert log[0] == log[-1] == f"Run {trained.path}"

@@ -633,10 +633,10 @@ def convert(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
-    """Write a run's report.html anew."""
+    """Write a run's report.html, and its model card card.md, anew."""
     from .runs import Run
 
-    say(f"Report {Run(run, 'cpu').report()}")
+    say(f"Report {Run(run, 'cpu').report(say)}")
 
 
 def is_run(path: Path) -> bool:

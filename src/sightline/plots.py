@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,46 @@ from .files import atomic_write
 TRAINING, VALIDATION, MARK = "#8a94a6", "#1565c0", "#c62828"
 
 
-def draw_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
-    """The loss, and what chooses the best epoch, by epoch, training and validation."""
-    from matplotlib.ticker import MaxNLocator
-
-    names = [n for n in ("loss", "accuracy", "box_iou", "ap50", "mean_iou") if n in history]
+def draw_curves(history: Mapping[str, Sequence[float]], measure: str, path: Path) -> None:
+    """The loss, the `measure` that chooses the best epoch, and the learning rate, by epoch."""
+    names = curve_names(history, measure)
     figure = new_figure(4.6 * len(names), 3.2)
     for i, name in enumerate(names):
-        axes = figure.add_subplot(1, len(names), i + 1)
-        for key, color, label in ((name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")):
-            if key in history:
-                values = history[key]
-                axes.plot(range(1, len(values) + 1), values, color=color, label=label, marker="o", markersize=3)
-        axes.set_xlabel("epoch")
-        axes.set_title(name, loc="left")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        _draw_curve(figure.add_subplot(1, len(names), i + 1), history, name)
     write_figure(figure, path)
+
+
+def curve_pictures(history: Mapping[str, Sequence[float]], measure: str) -> dict[str, bytes]:
+    """The same, each as a PNG of its own, by name."""
+    pictures = {}
+    for name in curve_names(history, measure):
+        figure = new_figure(4.4, 3.0)
+        _draw_curve(figure.add_subplot(), history, name)
+        pictures[name] = as_png(figure)
+    return pictures
+
+
+def curve_names(history: Mapping[str, Sequence[float]], measure: str) -> list[str]:
+    """What of a history is drawn."""
+    return [name for name in dict.fromkeys(("loss", measure, "learning_rate")) if name in history]
+
+
+def _draw_curve(axes: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    rows: list[tuple[str, str, str | None]] = [(name, TRAINING, "training"), (f"val_{name}", VALIDATION, "validation")]
+    if f"val_{name}" not in history:
+        rows = [(name, MARK, None)]
+    for key, color, label in rows:
+        values = history[key]
+        axes.plot(range(1, len(values) + 1), values, color=color, label=label, marker="o", markersize=3)
+    axes.set_xlabel("epoch")
+    axes.set_title(name.replace("_", " "), loc="left")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(rows) > 1:
+        axes.legend(frameon=False)
 
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, *, in_percent: bool = False) -> None:
@@ -41,8 +63,9 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, *,
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
+    names = [shortened(name) for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(classes) <= 30:
@@ -76,12 +99,15 @@ def draw_precision_recall(curves: Mapping[str, Sequence[Sequence[float]]], path:
 
 def draw_overlaps(overlaps: np.ndarray, path: Path) -> None:
     """How many boxes overlap the true one how far."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(5.6, 3.2)
     axes = figure.add_subplot()
     axes.hist(overlaps, bins=np.linspace(0, 1, 21), color=VALIDATION)
     axes.axvline(0.5, color=MARK, linewidth=1)
     axes.set_xlabel("intersection over union with the true box")
     axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
     write_figure(figure, path)
 
@@ -139,20 +165,33 @@ def draw_invariance(curves: Sequence[Any], title: str, path: Path) -> None:
     rows = -(-len(curves) // columns)
     figure = new_figure(3.6 * columns, 2.6 * rows + 0.3)
     for i, curve in enumerate(curves):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        axes.axvline(curve.neutral, color=TRAINING, alpha=0.4, linewidth=1)
-        axes.plot(curve.strengths, curve.agreement, color=VALIDATION, marker="o", markersize=3, label="agreement")
-        if curve.accuracy is not None:
-            axes.plot(curve.strengths, curve.accuracy, color=MARK, marker="o", markersize=3, label="accuracy")
-        axes.set_title(curve.change, loc="left", fontsize=10)
-        axes.set_xlabel(curve.unit, fontsize=8)
-        axes.set_ylim(-0.03, 1.03)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if i == 0:
-            axes.legend(frameon=False, fontsize=8)
+        _draw_change(figure.add_subplot(rows, columns, i + 1), curve, named=i == 0)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     write_figure(figure, path)
+
+
+def invariance_pictures(curves: Sequence[Any]) -> dict[str, bytes]:
+    """The same, each change as a PNG of its own, by its name."""
+    pictures = {}
+    for curve in curves:
+        figure = new_figure(3.6, 2.6)
+        _draw_change(figure.add_subplot(), curve, named=True)
+        pictures[curve.change] = as_png(figure)
+    return pictures
+
+
+def _draw_change(axes: Any, curve: Any, *, named: bool) -> None:
+    axes.axvline(curve.neutral, color=TRAINING, alpha=0.4, linewidth=1)
+    axes.plot(curve.strengths, curve.agreement, color=VALIDATION, marker="o", markersize=3, label="agreement")
+    if curve.accuracy is not None:
+        axes.plot(curve.strengths, curve.accuracy, color=MARK, marker="s", markersize=3, label="accuracy")
+    axes.set_title(curve.change, loc="left", fontsize=10)
+    axes.set_xlabel(curve.unit, fontsize=8)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if named:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def draw_trials(trials: Sequence[tuple[int, float | None, bool]], path: Path) -> None:
@@ -193,6 +232,17 @@ def new_figure(width: float, height: float) -> Any:
     return Figure((width, height), layout="constrained")
 
 
+def as_png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()
+
+
 def write_figure(figure: Any, path: Path) -> None:
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+        file.write(as_png(figure))
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A name that leaves room for others."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -12,7 +12,7 @@ from ..errors import ArgumentError, choose, whole_number
 from ..structures import Boxes, Detections
 from .accumulation import average_precision, average_recall, points, states
 from .intervals import draws, ends
-from .matching import RANGES, THRESHOLDS, UNMATCHED, Matches, Table, match, tabulate
+from .matching import IGNORED, RANGES, RIGHT, THRESHOLDS, UNMATCHED, Matches, Table, match, tabulate
 from .voc import voc_average_precision, voc_states
 
 _AREAS = list(RANGES)
@@ -140,6 +140,18 @@ class DetectionQuality:
         f1 = 2 * right / (counted + positives)
         at = int(f1.argmax())
         return OperatingPoint(*(float(x[at]) for x in (score, right / counted, right / positives, f1)))
+
+    def per_image(self, score: float, iou: float = 0.5) -> np.ndarray:
+        """How many detections from a score on are right, how many count as right or wrong, and how many objects must be found, for each
+        image: int (images, 3)."""
+        table, matches = self._table, self._matched(iou)
+        state, sure = states(table, matches), table.found.score >= score
+        rows = (
+            table.found.image[sure & (state == RIGHT)],
+            table.found.image[sure & (state != IGNORED)],
+            table.objects.image[matches.counted[0]],
+        )
+        return np.stack([np.bincount(images, minlength=table.images) for images in rows], 1)
 
     def mistakes(self, iou: float = 0.5, k: int | None = 20) -> Mistakes:
         """The `k` surest false detections (None for all), and all objects that no detection took."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..files import write_text
 from ..runs.settings import Settings
-from .page import embedded, environment
+from .page import environment
+from .pictures import Pictures
 
 
 def write_search_report(
@@ -22,10 +23,11 @@ def write_search_report(
     """Write the page; `told` are the sentences of the answer, `trials` its rows (number, score, all folds, params)."""
     names = list(dict.fromkeys(name for row in trials for name in row["params"]))
     ranked = sorted(trials, key=lambda row: (row["all folds"], row["score"] or 0.0), reverse=True)
+    drawn = Pictures()
     page = environment().get_template("search.html.j2")
     text = page.render(
         settings=settings, answer=answer, told=told, trials=ranked, names=names,
-        pictures=[embedded(picture) for picture in pictures if picture.is_file()],
+        pictures=[drawn.file(picture, picture.stem) for picture in pictures if picture.is_file()],
     )  # fmt: skip
     write_text(path, text)
     return path

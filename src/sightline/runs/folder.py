@@ -42,6 +42,7 @@ class RunFolder:
         self.mistakes = path / "mistakes.png"
         self.calibration = path / "calibration.png"
         self.report = path / "report.html"
+        self.card = path / "card.md"
         self.explained = path / "explained"
 
     def require_free(self, exist_ok: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ..allocator import freed_memory_kept
-from ..console import progress_bar
+from ..console import progress_bar, silent
 from ..data.checks import usable_boxes
 from ..data.decode import decode_whole, image_size
 from ..data.images import Images
@@ -277,11 +277,11 @@ class Run:
                     save_picture(each, Path(save))
                 yield each
 
-    def report(self) -> Path:
-        """Write report.html anew from the run's files; returns its path."""
+    def report(self, say: Callable[[str], None] = silent) -> Path:
+        """Write report.html and card.md anew from the run's files; returns the report's path. What cannot be shown is left out, and said."""
         from ..report.page import write_report
 
-        return write_report(self.folder, self.model)
+        return write_report(self, say)
 
 
 def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def _finish(run: Run, task: Task, images: dict[str, Images], settings: Settings,
     if task.takes_labels:
         calibrate(run, images.get("validation"), settings.batch_size, settings.thread_count, log)
     _measure(run, task, images, settings, log)
-    log(f"Report {run.report()}")
+    log(f"Report {run.report(log)}")
     log(f"Run {run.path}")
 
 
@@ -124,11 +124,11 @@ def _fit(
         log(f"Interrupted; go on with it: sightline train --resume {folder.path}")
         raise
     if is_first():
-        _tell_of_end(settings, callbacks, folder, time.monotonic() - began, log)
+        _tell_of_end(settings, callbacks, opening.task, folder, time.monotonic() - began, log)
 
 
 def _tell_of_end(
-    settings: Settings, callbacks: Sequence[Callback], folder: RunFolder, seconds: float, log: Log
+    settings: Settings, callbacks: Sequence[Callback], task: Task, folder: RunFolder, seconds: float, log: Log
 ) -> None:
     """Say how the training ended, and draw its curves."""
     history = read_results(folder.results)
@@ -138,7 +138,7 @@ def _tell_of_end(
         log(f"It ended before epoch {settings.epochs}: {why_ended(callbacks, settings)}")
     if not math.isfinite(history["loss"][-1]):
         log("The loss is not a number any more: the training diverged; try a smaller --lr")
-    draw_curves(history, folder.curves)
+    draw_curves(history, task.best.removeprefix("val_"), folder.curves)
 
 
 def _measure(run: Run, task: Task, images: dict[str, Images], settings: Settings, log: Log) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,12 @@ from ..data.images import Images
 from ..data.sources import read
 from ..errors import ArgumentError, refuse_unknown
 from ..explain.targets import Aim, class_scores, labels_of, of_class
+from ..graph.network import Network
 from ..graph.symbolic import Value
 from ..metrics.intervals import Interval, paired_mean_interval
 from ..models import Model
 from ..structures import Dataset, ImageSpec, Sample
+from .cases import Case
 
 Targets = Callable[[Sequence[Example]], tuple[np.ndarray, ...]]
 Size = tuple[int, int]
@@ -34,9 +37,16 @@ class Headline:
     value: float
     interval: tuple[float, float] | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there was anything to measure it on."""
+        return math.isfinite(self.value)
+
     def __str__(self) -> str:
+        if not self.is_known:
+            return f"{self.name} is not known: there is nothing to measure it on"
         text = f"{self.name} {self.value:.4f}"
-        return text + (f" (95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f})" if self.interval else "")
+        return text + (f" (95 % interval {self.interval[0]:.4f} to {self.interval[1]:.4f})" if self.interval else "")
 
 
 @dataclass(frozen=True)
@@ -49,16 +59,34 @@ class Measures:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        numbers = {h.name: {"value": h.value, "interval": h.interval} for h in self.headlines}
-        return {"split": self.split, "n": self.n, "headlines": numbers, "details": self.details}
+        """As JSON has it: what is not known is None."""
+        numbers = {h.name: {"value": h.value, "interval": h.interval if h.is_known else None} for h in self.headlines}
+        return plain({"split": self.split, "n": self.n, "headlines": numbers, "details": self.details})
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Measures:
         headlines = tuple(
-            Headline(name, h["value"], tuple(h["interval"]) if h["interval"] else None)
+            Headline(name, math.nan if h["value"] is None else h["value"], _interval(h["interval"]))
             for name, h in row["headlines"].items()
         )
         return cls(row["split"], row["n"], headlines, row["details"])
+
+
+def _interval(ends: Sequence[float | None] | None) -> Interval | None:
+    if ends is None or any(end is None or not math.isfinite(end) for end in ends):
+        return None
+    return ends[0], ends[1]  # type: ignore[return-value]
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON has them: what is not a number is None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -127,6 +155,7 @@ class Task(abc.ABC):
     question: str  # the report's heading over the picture of `draw`
     picture: str  # what that picture shows
     wrong = ""  # what the picture of `draw_mistakes` shows
+    meanings: Mapping[str, str] = {}  # what the names of headlines and of columns mean, for who does not know them
     takes_labels = False  # whether images are told apart by one class each
     defaults: dict[str, Any] = {}  # noqa: RUF012  # settings that differ from a run's, unless a person says otherwise
 
@@ -205,6 +234,18 @@ class Task(abc.ABC):
     def for_network(self, metadata: Mapping[str, Any]) -> Task:
         """The task as it is asked of a network with this metadata, where that says more than the task knows."""
         return self
+
+    def cases(self, measures: Measures, classes: Sequence[str]) -> list[Case]:
+        """Images on which the network did best, the best first, and worst; none of measures from before they were kept."""
+        return []
+
+    def legend(self, measures: Measures, classes: Sequence[str]) -> dict[str, str]:
+        """The colours ("#rrggbb") in which the cases' views have classes, by name; empty where they have none."""
+        return {}
+
+    def answering_classes(self, model: Model) -> Network | None:
+        """The part of a network of this task that answers with one class, of the image or of each pixel; None where there is none."""
+        return None
 
     def remarks(self, measures: Measures) -> list[str]:
         """What a person should know of the measures besides the headlines, in sentences."""

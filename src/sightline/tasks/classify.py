@@ -13,6 +13,7 @@ import torch
 
 from ..data.augment import Example
 from ..errors import ArgumentError, ShapeError
+from ..graph.network import Network
 from ..losses import CategoricalCrossentropy
 from ..metrics import (
     CategoricalAccuracy,
@@ -33,6 +34,7 @@ from ..rewrite import TEMPERATURE, ends_in_softmax
 from ..structures import ImageSpec, Prediction, Sample
 from .base import Difference, Goals, Headline, Measures, Size, Source, Targets, Task
 from .calibration import calibration_of, in_sentences
+from .cases import EACH, Case, file_of, quoted
 
 
 class Classify(Task):
@@ -44,6 +46,16 @@ class Classify(Task):
     picture = "Confusion matrix: true classes by row, predicted classes by column"
     best = "val_accuracy"
     takes_labels = True
+    meanings = {  # noqa: RUF012
+        "accuracy": "the share of images whose class it says rightly",
+        "top-2 accuracy": "the share of images whose right class is among the two that it finds most probable",
+        "top-5 accuracy": "the share of images whose right class is among the five that it finds most probable",
+        "macro F1": "how well each class is both found and not confused with others, averaged so that rare classes count as much as common ones",
+        "balanced accuracy": "the share of right answers within each class, averaged so that rare classes count as much as common ones",
+        "precision": "of the images that it calls so, the share that really are",
+        "recall": "of the images that really are, the share that it calls so",
+        "f1": "one number for both (their harmonic mean): low where either is low",
+    }
     _temperature: float | None = None
 
     def for_network(self, metadata: Mapping[str, Any]) -> Classify:
@@ -103,6 +115,7 @@ class Classify(Task):
         details = {
             "confusion": confusion.tolist(), "classes": per_class(confusion, classes),
             "calibration": calibration_of(answers, targets, self._temperature, fitted_here=split == "validation"),
+            "cases": surest(answers, targets, samples),
         }  # fmt: skip
         return Measures(split, n, tuple(headlines), details)
 
@@ -117,8 +130,15 @@ class Classify(Task):
         shares = float(one.mean()), float(other.mean())
         return Difference("accuracy", shares, paired_share_interval(*alone, len(samples)), alone, mcnemar(*alone))
 
+    def cases(self, measures: Measures, classes: Sequence[str]) -> list[Case]:
+        return [_case(row, classes) for row in measures.details.get("cases", ())]
+
+    def answering_classes(self, model: Model) -> Network | None:
+        return model
+
     def remarks(self, measures: Measures) -> list[str]:
-        return in_sentences(measures.details["calibration"])
+        known = measures.details.get("calibration")  # which older runs have not
+        return in_sentences(known) if known else []
 
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Prediction:
         return Prediction(path, tuple(classes), tuple(float(p) for p in result))
@@ -129,6 +149,26 @@ class Classify(Task):
     def draw_calibration(self, measures: Measures, path: Path) -> bool:
         draw_calibration(measures.details["calibration"], path)
         return True
+
+
+def surest(answers: np.ndarray, targets: np.ndarray, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """The surest right answer of each of some classes, and the surest wrong answers: file, class, what was said and how surely. JSON-able."""
+    said, sure = answers.argmax(1), answers.max(1)
+    order = np.argsort(-sure, kind="stable")
+    first = {int(targets[i]): int(i) for i in order[::-1] if said[i] == targets[i]}  # the surest of each class
+    right = sorted(first.values(), key=lambda i: -sure[i])[:EACH]
+    wrong = [int(i) for i in order if said[i] != targets[i]][:EACH]
+    return [
+        {"path": file_of(samples[i]), "true": int(targets[i]), "said": int(said[i]), "probability": float(sure[i])}
+        for i in right + wrong
+    ]
+
+
+def _case(row: Mapping[str, Any], classes: Sequence[str]) -> Case:
+    right = row["true"] == row["said"]
+    sentence = f"Taken for {quoted(classes, row['said'])} with a probability of {100 * row['probability']:.0f} %"
+    sentence += ", and it is." if right else f"; it is {quoted(classes, row['true'])}."
+    return Case(Path(row["path"]), right, sentence, row["said"], lambda image: {"The picture": image})
 
 
 def class_numbers(examples: Sequence[Example]) -> tuple[np.ndarray, ...]:

@@ -22,10 +22,12 @@ from ..metrics.intervals import ends
 from ..models import Model
 from ..plots import draw_precision_recall
 from ..structures import Boxes, Detections, ImageSpec, Sample
-from .base import Difference, Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
-from .found import Found
+from .base import Difference, Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone, plain
+from .cases import Case
+from .found import COLORS, Found, color_of
 from .localize import within
 from .mistakes import draw_mistakes, mistakes_of
+from .whole_images import case_of, wholes_of
 
 STRIDES = (8, 16, 32)
 LEAST = 0.01  # a score from which a detection is measured
@@ -46,6 +48,16 @@ class Detect(Task):
     picture = "Precision by recall of each class"
     wrong = "Cut-outs around the surest wrong detections, and around objects that were not found"
     best = "val_ap50"
+    meanings = {  # noqa: RUF012
+        "mAP50": "how many objects are found, and how few detections are wrong, in one number (mean average precision) over all classes; a box counts as right if it overlaps the true one by half",
+        "mAP": "the same, averaged over stricter and stricter demands on the overlap (from 50 % to 95 %), so it also says how well the boxes fit",
+        "AP": "average precision of the class over overlaps from 50 % to 95 %",
+        "AP50": "average precision where an overlap of half is enough",
+        "AP75": "average precision where three quarters must overlap",
+        "AR": "average recall: the share of objects that are found at any score, over overlaps from 50 % to 95 %",
+        "objects": "how many there are",
+        "found": "how many detections there are at any score, however unsure",
+    }
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 
     def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100, nms: str = "hard"):
@@ -118,6 +130,7 @@ class Detect(Task):
         ]
         details = {"classes": rows, "numbers": numbers, "operating point": point, "curves": curves}
         details["mistakes"] = mistakes_of(quality, truths, found, samples, classes)
+        details["cases"] = wholes_of(quality, results, samples, point["score"])
         return Measures(split, len(samples), tuple(headlines), plain(details))
 
     def compare(
@@ -131,6 +144,21 @@ class Detect(Task):
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Found:
         found, size = result
         return Found(path, tuple(classes), found[found.scores >= self.conf], size)
+
+    def cases(self, measures: Measures, classes: Sequence[str]) -> list[Case]:
+        return [case_of(row, classes) for row in measures.details.get("cases", ())]
+
+    def legend(self, measures: Measures, classes: Sequence[str]) -> dict[str, str]:
+        return {name: color_of(label) for label, name in enumerate(classes[: len(COLORS)])}
+
+    def remarks(self, measures: Measures) -> list[str]:
+        point = measures.details.get("operating point", {})
+        if point.get("score") is None:
+            return []
+        return [
+            f"From a score of {point['score']:.2f} on, detections are right and objects are found most often together: "
+            f"of those {100 * point['precision']:.1f} % are right, and {100 * point['recall']:.1f} % of the objects are among them"
+        ]
 
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
         draw_precision_recall(measures.details["curves"], path)
@@ -172,14 +200,3 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = 200) -> list[list[float]]:
         return []
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), most)).astype(int))
     return [[float(x[i]), float(y[i])] for i in chosen]
-
-
-def plain(value: Any) -> Any:
-    """Nested values as JSON has them: what is not a number is None."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

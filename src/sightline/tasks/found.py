@@ -93,20 +93,35 @@ class Found:
 
 def drawn(image: Image.Image, found: Detections, classes: Sequence[str]) -> Image.Image:
     """A copy of an RGB image with boxes, their classes and scores."""
+    texts = [f"{classes[label]} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True)]
+    return marked(image, found.xyxy.tolist(), texts, [color_of(label) for label in found.labels])
+
+
+def marked(
+    image: Image.Image, boxes: Sequence[Sequence[float]], texts: Sequence[str], colors: Sequence[str]
+) -> Image.Image:
+    """A copy of an RGB image with boxes, and texts beside them ("" for none); the first lie on top, and texts on all boxes."""
     picture = image.convert("RGB")
     pen = ImageDraw.Draw(picture)
     width = max(1, round(min(picture.size) / 200))
     font = ImageFont.load_default(size=max(9, round(min(picture.size) / 28)))
-    for box, score, label in reversed(list(zip(found.xyxy.tolist(), found.scores, found.labels, strict=True))):
-        color = COLORS[label % len(COLORS)]
+    rows = list(zip(boxes, texts, colors, strict=True))[::-1]
+    for box, _, color in rows:
         pen.rectangle(_upright(box), outline=color, width=width)
-        text = f"{classes[label]} {score:.2f}"
+    for box, text, color in rows:
+        if not text:
+            continue
         _, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         x = min(max(box[0], 0), max(picture.width - right, 0))
         y = box[1] - bottom if box[1] >= bottom else min(box[3], picture.height - bottom)
         pen.rectangle((x, y + top, x + right, y + bottom), fill=color)
         pen.text((x, y), text, fill="#000000", font=font)
     return picture
+
+
+def color_of(label: int) -> str:
+    """A class's colour."""
+    return COLORS[int(label) % len(COLORS)]
 
 
 def _upright(box: Sequence[float]) -> tuple[float, float, float, float]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from .. import ops
 from ..data.augment import Example
 from ..data.placement import place
 from ..errors import ShapeError, choose
+from ..graph.network import Network
 from ..graph.symbolic import Value
 from ..layers import BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, ReLU
 from ..losses import BoxGIoU, Huber, Loss, MeanSquaredError
@@ -22,7 +24,8 @@ from ..models import Model
 from ..plots import draw_overlaps
 from ..structures import ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
-from .found import Located
+from .cases import Case, ends_of, file_of, quoted, scaled
+from .found import Located, marked
 
 # What a box's loss weighs beside the class's cross-entropy: squares of shares of a side are small
 BOX_LOSSES: dict[str, tuple[Loss, float]] = {
@@ -30,6 +33,7 @@ BOX_LOSSES: dict[str, tuple[Loss, float]] = {
     "huber": (Huber(delta=0.1), 60.0),
     "giou": (BoxGIoU(), 2.0),
 }
+TRUE, FOUND = "#56b4e9", "#e69f00"  # the colours of boxes
 PLACES = 6  # a side of the map from which a box is found: 7 of an image of 224
 
 
@@ -42,6 +46,11 @@ class Localize(Task):
     question = "How well do the boxes fit?"
     picture = "Images by the overlap of the found box with the true one"
     best = "val_box_iou"
+    meanings = {  # noqa: RUF012
+        "mean IoU": "how well the found boxes fit: the area that the found and the true box share, divided by the area that they cover together; 100 % is a perfect fit, 0 % no overlap",
+        "IoU of 0.5 and more": "the share of images whose found box fits by half or more, which is usually counted as found",
+        "accuracy": "the share of images whose class it says rightly",
+    }
     own_settings = ("box_loss",)
     defaults = {"model": "yolo_n", "image_size": 128, "augment": "light"}  # noqa: RUF012
 
@@ -97,7 +106,17 @@ class Localize(Task):
             }
             for i, name in enumerate(classes)
         ]  # fmt: skip
-        return Measures(split, n, headlines, {"classes": rows, "overlaps": overlaps.tolist()})
+        cases = [_fit_of(results[i], samples[i], overlaps[i], good) for i, good in ends_of(overlaps)]
+        return Measures(split, n, headlines, {"classes": rows, "overlaps": overlaps.tolist(), "cases": cases})
+
+    def cases(self, measures: Measures, classes: Sequence[str]) -> list[Case]:
+        return [_case(row, classes) for row in measures.details.get("cases", ())]
+
+    def legend(self, measures: Measures, classes: Sequence[str]) -> dict[str, str]:
+        return {"the true box": TRUE, "the found box": FOUND}
+
+    def answering_classes(self, model: Model) -> Network | None:
+        return Network(model.inputs, model.outputs[0])
 
     def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
         truths = np.array([_only_box(sample) for sample in samples])
@@ -111,6 +130,28 @@ class Localize(Task):
 
     def draw(self, measures: Measures, classes: Sequence[str], path: Path) -> None:
         draw_overlaps(np.array(measures.details["overlaps"]), path)
+
+
+def _fit_of(result: Any, sample: Sample, overlap: float, good: bool) -> dict[str, Any]:
+    """What is kept of one image: its file and size, the true and the found box, and what was said. JSON-able."""
+    probabilities, box, size = result
+    said = int(probabilities.argmax())
+    return {
+        "path": file_of(sample), "good": good, "size": list(size), "IoU": float(overlap), "true": _only_box(sample).tolist(),
+        "found": [float(side) for side in box], "class": sample.label, "said": said, "probability": float(probabilities[said]),
+    }  # fmt: skip
+
+
+def _case(row: Mapping[str, Any], classes: Sequence[str]) -> Case:
+    named = f"Taken for {quoted(classes, row['said'])} with a probability of {100 * row['probability']:.0f} %"
+    wrong = "" if row["said"] == row["class"] else f", but it is {quoted(classes, row['class'])}"
+    sentence = f"The boxes overlap by {100 * row['IoU']:.0f} % (IoU). {named}{wrong}."
+
+    def views(image: Image.Image) -> dict[str, Image.Image]:
+        boxes = scaled([row["true"], row["found"]], row["size"], image)
+        return {"The true and the found box": marked(image, boxes, ["", ""], [TRUE, FOUND])}
+
+    return Case(Path(row["path"]), row["good"], sentence, row["said"], views)
 
 
 def map_with_places(backbone: Model) -> Value:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..data.decode import decode_whole
+from ..data.decode import PADDING, decode_whole
 from ..files import atomic_write
 from ..metrics import DetectionQuality
 from ..structures import Boxes, Detections, Sample
-from .found import COLORS
+from .found import color_of
 
 MOST = 12  # of each kind
 TILE, COLUMNS, GAP, LINE = 160, 6, 8, 18  # pixels
@@ -65,7 +65,7 @@ def draw_mistakes(mistakes: Mapping[str, Any], path: Path) -> bool:
         for i, (each, text) in enumerate(rows):
             x = GAP + i % COLUMNS * (TILE + GAP)
             y = top + LINE + GAP + i // COLUMNS * (TILE + LINE + GAP)
-            sheet.paste(cut_out(Path(each["path"]), each["box"], COLORS[each["label"] % len(COLORS)]), (x, y))
+            sheet.paste(cut_out(Path(each["path"]), each["box"], color_of(each["label"])), (x, y))
             pen.text((x, y + TILE + 1), text, fill="#1c2430", font=font)
         top += height
     with atomic_write(path) as file:
@@ -81,8 +81,9 @@ def cut_out(path: Path, box: Sequence[float], color: str) -> Image.Image:
     reach = max(reach, LEAST)
     x, y = (left + right) / 2 - reach, (top + bottom) / 2 - reach
     tile = image.transform(
-        (TILE, TILE), Image.Transform.EXTENT, (x, y, x + 2 * reach, y + 2 * reach), Image.Resampling.BILINEAR
-    )
+        (TILE, TILE), Image.Transform.EXTENT, (x, y, x + 2 * reach, y + 2 * reach), Image.Resampling.BILINEAR,
+        fillcolor=(PADDING,) * 3,
+    )  # fmt: skip
     scale = TILE / (2 * reach)
     corners = [(left - x) * scale, (top - y) * scale, (right - x) * scale, (bottom - y) * scale]
     ImageDraw.Draw(tile).rectangle(corners, outline=color, width=2)

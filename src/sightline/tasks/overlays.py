@@ -15,10 +15,12 @@ from ..data.decode import decode_whole
 from ..errors import DataError
 from ..files import atomic_write
 from ..structures import Sample
+from .cases import Case, ends_of, file_of
 from .class_maps import ClassMap, true_mask
 from .segmented import tinted
 
 EACH = 5  # images of a kind
+CASES = 3  # of the best, and of the worst
 SIDE, GAP, LINE = 220, 8, 18  # pixels of a picture's longer side, between pictures, of a line of text
 NAME = 40  # letters of a file's name
 COLUMNS = ("image", "true", "found")
@@ -37,9 +39,24 @@ def shown_of(scores: np.ndarray, results: Sequence[ClassMap], samples: Sequence[
         said = results[i].numbers
         truth = true_mask(samples[i], results[i].size)
         rows.append(
-            {"kind": kind, "path": str(samples[i].path), "score": float(scores[i]), "true": _as_text(truth), "found": _as_text(said)}
+            {"kind": kind, "path": file_of(samples[i]), "score": float(scores[i]), "true": _as_text(truth), "found": _as_text(said)}
         )  # fmt: skip
     return rows
+
+
+def cases_of(shown: Sequence[Mapping[str, Any]], colors: Sequence[Sequence[int]]) -> list[Case]:
+    """The best and the worst of what `shown_of` gives."""
+    scores = np.array([each["score"] for each in shown], float)
+
+    def case(each: Mapping[str, Any], good: bool) -> Case:
+        def views(image: Image.Image) -> dict[str, Image.Image]:
+            true, found = (_tinted_by(image, each[name], colors) for name in ("true", "found"))
+            return {"The picture": image, "The truth": true, "What it found": found}
+
+        sentence = f"The regions fit by {100 * each['score']:.0f} % (mean IoU of the classes in it)."
+        return Case(Path(each["path"]), good, sentence, None, views)
+
+    return [case(shown[i], good) for i, good in ends_of(scores, CASES)]
 
 
 def draw_overlays(shown: Sequence[Mapping[str, Any]], colors: Sequence[Sequence[int]], path: Path) -> bool:
@@ -76,8 +93,13 @@ def _pictures(each: Mapping[str, Any], colors: Sequence[Sequence[int]]) -> list[
         return []
     size = _small(whole.size)
     image = whole.resize(size, Image.Resampling.BILINEAR)
-    maps = (np.asarray(_from_text(each[name]).resize(size, Image.Resampling.NEAREST)) for name in ("true", "found"))
-    return [image, *(Image.fromarray(tinted(np.asarray(image), numbers, colors)) for numbers in maps)]
+    return [image, *(_tinted_by(image, each[name], colors) for name in ("true", "found"))]
+
+
+def _tinted_by(image: Image.Image, text: str, colors: Sequence[Sequence[int]]) -> Image.Image:
+    """An image with the classes of a small map over it."""
+    numbers = np.asarray(_from_text(text).resize(image.size, Image.Resampling.NEAREST))
+    return Image.fromarray(tinted(np.asarray(image), numbers, colors))
 
 
 def _short(name: str) -> str:

@@ -16,14 +16,16 @@ from ..data.mask_files import pixels
 from ..data.placement import place
 from ..errors import ArgumentError, DataError, choose
 from ..explain.targets import Aim, of_region
+from ..graph.network import Network
 from ..losses import PixelCrossentropy, PixelDice, PixelFocal, SumOfLosses, class_weights
 from ..metrics import MeanIoU, PixelAccuracy, SegmentationQuality
 from ..models import Model
 from ..plots import draw_confusion
 from ..structures import IGNORE, Dataset, ImageSpec, Sample
 from .base import Goals, Headline, Measures, Size, Source, Targets, Task, on_backbone
+from .cases import Case
 from .class_maps import ClassMap, class_map, true_mask
-from .overlays import draw_overlays, shown_of
+from .overlays import cases_of, draw_overlays, shown_of
 from .segmented import Colors, Segmented, as_colors, voc_colors
 
 LOSSES: dict[str, Any] = {
@@ -49,6 +51,15 @@ class Segment(Task):
     picture = "Per cent of each true class's pixels (by row) that are taken for each class (by column)"
     wrong = "Images beside their true and their found classes"
     best = "val_mean_iou"
+    meanings = {  # noqa: RUF012
+        "mean IoU": "how well the found regions fit, averaged over the classes: the area that a found and the true region share, divided by the area that they cover together; 100 % is a perfect fit",
+        "Dice": "the same with another formula (twice the shared area, divided by the sum of both), which doctors prefer; it is a little higher",
+        "pixel accuracy": "the share of pixels whose class it says rightly; high already where most of the picture is background",
+        "IoU": "the area that the found and the true region share, divided by the area that they cover together",
+        "precision": "of the pixels that it calls so, the share that really are",
+        "recall": "of the pixels that really are, the share that it calls so",
+        "boundary F1": "how well the outlines fit",
+    }
     defaults = {"model": "unet_small", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
     own_settings = ("head", "pixel_loss", "class_weights")
 
@@ -149,6 +160,16 @@ class Segment(Task):
             float(sure[region].mean() if region.any() else sure.mean()),
             of_region(chosen, region if region.any() else None),
         )
+
+    def cases(self, measures: Measures, classes: Sequence[str]) -> list[Case]:
+        return cases_of(measures.details.get("shown", ()), measures.details["colors"])
+
+    def legend(self, measures: Measures, classes: Sequence[str]) -> dict[str, str]:
+        colors = zip(classes, measures.details["colors"], strict=True)
+        return {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in colors if any(color)}
+
+    def answering_classes(self, model: Model) -> Network | None:
+        return model
 
     def prediction(self, path: Path, result: Any, classes: Sequence[str]) -> Segmented:
         return Segmented(path, tuple(classes), result, self.colors or voc_colors(len(classes)))
