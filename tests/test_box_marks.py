@@ -113,7 +113,7 @@ def test_marks_stay_in_what_a_run_records(dataset, tmp_path):
     assert [sample.boxes for sample in samples] == [sample.boxes for sample in labelled.samples]
     found = guesses(samples)
     (file,) = folder.rglob("instances_test.json")
-    measures = Detect().measure("test", [(each, None) for each in found], samples, CLASSES)
+    measures = Detect().measure("test", [(each, (480, 640)) for each in found], samples, CLASSES)
     stats = judged_by_pycocotools(file, [sample.path.name for sample in samples], found)
     assert_judged(measures.details["numbers"], stats)
     old = {"splits": {"test": [["a.png", None, {"xyxy": [[0, 0, 2, 2]], "labels": [0]}]]}}
@@ -129,7 +129,7 @@ def test_a_difficult_object_of_a_voc_file_need_not_be_found(dataset, tmp_path):
     perfect = [Detections(boxes.xyxy, np.ones(len(boxes)), boxes.labels) for boxes in easy]
     extra = [Detections(s.boxes.xyxy, np.where(s.boxes.ignored, 1, 0.9), s.boxes.labels) for s in samples]
     for found in (perfect, extra):  # difficult ones missed, and difficult ones found: neither is an error
-        measures = Detect().measure("test", [(each, None) for each in found], samples, CLASSES)
+        measures = Detect().measure("test", [(each, (480, 640)) for each in found], samples, CLASSES)
         assert [headline.value for headline in measures.headlines] == pytest.approx([1, 1])
     counted = sum(row["objects"] for row in measures.details["classes"])
     assert counted == sum(map(len, easy)) == sum(len(sample.boxes) for sample in samples) - hard

@@ -354,7 +354,7 @@ def test_wrong_settings_get_a_sentence(scenes, tmp_path, detected, run):
         ({"image_size": 100}, "multiples of 32"),
         ({"model": "small_cnn"}, "no feature maps at strides"),
         ({"unfreeze": "all"}, "is for classification"),
-        ({"box_loss": "giou"}, "is for localization"),
+        ({"box_loss": "giou"}, "is for --task localize"),
         ({"augment": {"cutmix": 1.0}}, "cutmix"),
     ):
         with pytest.raises(SightlineError, match=words):

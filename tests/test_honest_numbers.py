@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -347,7 +348,7 @@ def test_a_run_says_how_far_its_probabilities_can_be_trusted(runs, run):
 
 def test_what_a_temperature_gains_where_it_was_fitted_is_called_optimistic():
     said = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
-    samples = [Sample("a", 0), Sample("b", 1), Sample("c", 1)]
+    samples = [Sample(Path("a"), 0), Sample(Path("b"), 1), Sample(Path("c"), 1)]
     task = TASKS["classify"]().for_network({"temperature": 2.0})
     for split, words in (("validation", True), ("test", False)):
         remarks = task.remarks(task.measure(split, list(said), samples, ["x", "y"]))

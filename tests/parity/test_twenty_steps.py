@@ -162,11 +162,11 @@ def float64() -> Iterator[None]:
     ("name", "kind", "rate"),
     [
         ("mnist_cnn", "Adam", 2**-10),
-        ("mnist_cnn", "SGD", 2**-7),
-        ("mnist_cnn", "RMSprop", 2**-10),
-        ("signs_cnn", "Adam", 2**-14),
+        pytest.param("mnist_cnn", "SGD", 2**-7, marks=pytest.mark.slow),
+        pytest.param("mnist_cnn", "RMSprop", 2**-10, marks=pytest.mark.slow),
+        pytest.param("signs_cnn", "Adam", 2**-14, marks=pytest.mark.slow),
         ("signs_cnn", "SGD", 2**-8),
-        ("signs_cnn", "RMSprop", 2**-15),
+        pytest.param("signs_cnn", "RMSprop", 2**-15, marks=pytest.mark.slow),
     ],
 )
 def test_training_follows_keras_in_float64(name: str, kind: str, rate: float, float64: None) -> None:

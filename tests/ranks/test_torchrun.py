@@ -59,7 +59,7 @@ def test_a_run_of_two_processes_is_that_of_one(photos):
     together = sightline(photos, "train", "photos", "--name", "together", "--epochs", "2", *SETTINGS, processes=2)
     assert together.returncode == 0, together.stderr
     assert together.stdout.count("Epoch 1/2") == 1  # one process speaks
-    assert together.stdout.count("Report") == 1
+    assert together.stdout.count("Report runs") == 1
     runs = photos / "runs" / "classify"
     assert {path.name for path in (runs / "alone").iterdir()} == {path.name for path in (runs / "together").iterdir()}
     on = sightline(photos, "train", "--resume", str(runs / "together"), "--epochs", "3")
