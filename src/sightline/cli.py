@@ -131,12 +131,12 @@ def _common(version: Annotated[bool, typer.Option("--version", help="Print the v
 @app.command()
 def demo(
     task: Annotated[str, typer.Option(help="classify, localize, detect or segment.")] = "classify",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, 14, 5 and 3].")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, 14, 5 and 4].")] = None,
     runs: Annotated[str, typer.Option(help="The folder of all runs.")] = "runs",
 ) -> None:
     """Train on real handwritten digits and write a report.
 
-    The whole path in a minute (three or four on scenes), on the 1,797 digits that scikit-learn ships: each alone, or on textured grounds.
+    The whole path in a minute (up to five on scenes), on the 1,797 digits that scikit-learn ships: each alone, or on textured grounds.
     """
     from .runs.demo import demo as run_demo
 

@@ -16,7 +16,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "localize": {"n": {"train": 1600, "validation": 100, "test": 200}},
     "detect": {"n": {"train": 3200, "validation": 200, "test": 200}, "size": (96, 96)},
     # More digits in a scene teach more in the same time
-    "segment": {"n": {"train": 2400, "validation": 100, "test": 200}, "size": (96, 96), "digits": (3, 6)},
+    "segment": {"n": {"train": 3200, "validation": 100, "test": 200}, "size": (96, 96), "digits": (3, 6)},
 }
 # What each task's demo trains, chosen so that it takes minutes on two cores; a digit that is mirrored is none
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch_size": 8,
         "lr": 0.015,
         "warmup": 0.5,
-        "epochs": 3,
+        "epochs": 4,
         "augment": {"preset": "none", "random_resized_crop": 0.8},
         "pixel_loss": "cross-entropy+dice",
     },
