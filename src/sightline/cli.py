@@ -131,7 +131,7 @@ def _common(version: Annotated[bool, typer.Option("--version", help="Print the v
 @app.command()
 def demo(
     task: Annotated[str, typer.Option(help="classify, localize, detect or segment.")] = "classify",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, 14, 5 and 4].")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, 14, 6 and 4].")] = None,
     runs: Annotated[str, typer.Option(help="The folder of all runs.")] = "runs",
 ) -> None:
     """Train on real handwritten digits and write a report.

@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "lr": 0.025,
         "warmup": 0.5,
-        "epochs": 5,
+        "epochs": 6,
         "augment": "none",
     },
     "segment": {
