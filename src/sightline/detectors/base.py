@@ -23,7 +23,6 @@ from ..training.numerics import in_full_float32
 from .outputs import Windows, arranged, best, box_output, candidates
 
 Pair = tuple[int, int]
-WRAP = "Wrap a module: sl.wrap(module, input_shape)"
 
 
 class Detector(abc.ABC):
@@ -62,8 +61,7 @@ class WindowDetector(Detector):
     """
 
     def __init__(self, model: Network, scales: Sequence[float] = (1.0,), background: int | None = None):
-        if not isinstance(model, Network):
-            raise ArgumentError("A detector is made of a model", received=type(model).__name__, fix=WRAP)
+        require_model(model)
         if background is not None:
             background = whole_number(background, f"{type(self).__name__}: background", least=0)
         several = (
@@ -114,6 +112,13 @@ class WindowDetector(Detector):
         """A batch (n, height, width, channels) as the network takes it."""
         like = next((p for p in self.model.parameters() if p.is_floating_point()), torch.empty(0))
         return to_channels_first(torch.from_numpy(np.ascontiguousarray(images)).to(like.device, like.dtype))
+
+
+def require_model(model: Any) -> None:
+    """Raise ArgumentError for anything that is no network of ours."""
+    if not isinstance(model, Network):
+        fix = "Wrap a module: sl.wrap(module, input_shape)"
+        raise ArgumentError("A detector is made of a model", received=type(model).__name__, fix=fix)
 
 
 def _rows_last(values: torch.Tensor) -> np.ndarray:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, whole_number
-from ..graph.network import Network
 from ..rewrite import score_map, to_fully_convolutional
 from ..rewrite.score_map import KEY
-from .base import WRAP, WindowDetector, covered
+from .base import WindowDetector, covered, require_model
 from .outputs import Windows
 from .tiles import in_tiles
 
@@ -32,8 +31,7 @@ class DenseDetector(WindowDetector):
         background: int | None = None,
         tile: int | None = None,
     ):
-        if not isinstance(model, Network):
-            raise ArgumentError("A detector is made of a model", received=type(model).__name__, fix=WRAP)
+        require_model(model)
         converted = KEY in getattr(model, "metadata", {})
         if converted and stride != 1:
             raise ArgumentError(

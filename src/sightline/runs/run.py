@@ -292,7 +292,9 @@ def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Seq
         if its is None:
             found = "is not there any more, or has no label"
         elif sample.boxes is not None:
-            found = "has other boxes now" if _boxes_known(its, dataset.classes) != _boxes_known(sample, classes) else ""
+            size = image_size(sample.path)
+            same = _boxes_known(its, size, dataset.classes) == _boxes_known(sample, size, classes)
+            found = "" if same else "has other boxes now"
         elif sample.mask is not None:
             same = its.mask is not None and its.mask.path.resolve() == sample.mask.path.resolve()
             found = "" if same else "has another mask now"
@@ -307,9 +309,9 @@ def _require_unchanged(dataset: Dataset, samples: Sequence[Sample], classes: Seq
             )
 
 
-def _boxes_known(sample: Sample, classes: Sequence[str]) -> list[tuple[str, list[float]]]:
-    """The usable boxes with their classes' names."""
-    boxes = usable_boxes(sample, image_size(sample.path))
+def _boxes_known(sample: Sample, size: tuple[int, int], classes: Sequence[str]) -> list[tuple[str, list[float]]]:
+    """The usable boxes of an image of that size with their classes' names."""
+    boxes = usable_boxes(sample, size)
     return [(classes[label], box) for label, box in zip(boxes.labels.tolist(), boxes.xyxy.tolist(), strict=True)]
 
 
