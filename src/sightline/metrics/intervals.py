@@ -25,7 +25,7 @@ def wilson_interval(share: float, n: float, z: float = Z) -> Interval:
     centre = share + z * z / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding alone can part them, at shares of 0 and 1
 
 
 def effective_interval(value: float, error: float, n: int, most: float = math.inf) -> Interval:
