@@ -299,6 +299,7 @@ def test_a_run_that_detects(detected, scenes, run, tmp_path):
     assert "nothing" in out
 
 
+@pytest.mark.slow
 def test_a_run_that_detects_goes_on_to_the_same_bits(scenes, tmp_path):
     whole = train(scenes, "detect", tmp_path, epochs=3, name="whole", schedule="constant")
     train(scenes, "detect", tmp_path, epochs=2, name="parted", schedule="constant")

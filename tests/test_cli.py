@@ -2,6 +2,7 @@
 
 import json
 import re
+import os
 import subprocess
 import sys
 
@@ -33,19 +34,38 @@ def test_help_loads_nothing_heavy():
     assert not loaded_after(code) & HEAVY
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each module is imported in a process forked for it")
 def test_each_room_can_be_imported_first():
     """No circles: every module imports in a fresh interpreter, whatever came before."""
-    import pkgutil
+    script = """
+import importlib, os, pkgutil, sys
+import sightline
 
-    names = [m.name for m in pkgutil.walk_packages(sl.__path__, "sightline.") if not m.name.endswith("__main__")]
-    script = (
-        "import importlib, sys\n"
-        "import torch, numpy, PIL, yaml, sklearn.datasets, typer, rich, safetensors.torch\n"
-        f"for name in {names!r}:\n"
-        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'sightline']:\n"
-        "        del sys.modules[loaded]\n"
-        "    importlib.import_module(name)\n"
-    )
+modules = list(pkgutil.walk_packages(sightline.__path__, "sightline."))
+for module in modules:
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+for name in [name for name in sys.modules if name.split(".")[0] == "sightline"]:  # what others wrote stays
+    del sys.modules[name]
+for package in ["sightline", *(module.name for module in modules if module.ispkg)]:
+    reader, writer = os.pipe()
+    if not os.fork():
+        importlib.import_module(package)
+        os.write(writer, " ".join(sys.modules).encode())
+        os._exit(0)
+    os.close(writer)
+    loaded = open(reader).read().split()
+    assert package in loaded, f"{package} cannot be imported first"
+    for module in modules:  # those that the package imports have been imported as if they had come first
+        name = module.name
+        if name.rpartition(".")[0] == package and name not in loaded and not name.endswith("__main__"):
+            child = os.fork()
+            if not child:
+                importlib.import_module(name)
+                os._exit(0)
+            assert not os.waitpid(child, 0)[1], f"{name} cannot be imported first"
+"""
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

@@ -84,6 +84,7 @@ def rows(text):
     return np.array([[float(value) for value in line.split(",")] for line in text.split()[1:]])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of a process are Linux's here")
 def test_in_limited_memory_a_run_is_refused_or_trains_to_the_same_curve(photos):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -167,6 +168,7 @@ def leave_room_for_four_parts(run, monkeypatch):
     monkeypatch.setattr(limits, "free", lambda device: free)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_the_way_that_it_took(photos, monkeypatch, tmp_path):
     arguments = small_run(photos, tmp_path)
     whole = sl.train(photos / "photos", name="whole", epochs=3, **arguments)

@@ -355,6 +355,7 @@ def test_what_a_temperature_gains_where_it_was_fitted_is_called_optimistic():
         assert ("optimistic" in " ".join(remarks)) == words
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_fitted_anew(runs, photos, tmp_path):
     """To the same bits as a run that was never stopped."""
     sl.train(photos, epochs=1, name="cut", runs=str(tmp_path), **CHOSEN)

@@ -160,11 +160,13 @@ def test_python_of_the_page_on_segmentation(folder, capsys):
     assert run_listings("segmentation", sl=sl, run=run) == 1
 
 
-def test_commands(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("blocks", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_commands(folder, monkeypatch, capsys, blocks):
+    """The first ones, and (in minutes) all, for they build on one another."""
     for task in ("detect", "segment"):
         monkeypatch.setitem(SETTINGS, task, SETTINGS[task] | {"epochs": 1, "image_size": 64})
         monkeypatch.setitem(SCENES, task, {"n": {"train": 16, "validation": 8, "test": 8}})
-    for line in "".join(SHELL).strip().splitlines():
+    for line in "".join(SHELL[:blocks]).strip().splitlines():
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         with pytest.raises(SystemExit) as stop:
             main()

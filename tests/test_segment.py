@@ -211,6 +211,7 @@ def test_tiles_of_a_run(scenes, trained, run):
     assert file.name in out.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_same_bits(scenes, tmp_path):
     settings = SETTINGS | {"runs": str(tmp_path), "augment": "strong", "class_weights": "median", "image_size": 32}
     half = sl.train(scenes, name="half", **settings, schedule="constant")

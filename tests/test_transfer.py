@@ -96,11 +96,13 @@ def test_all_is_unfrozen_without_batch_normalizations(photos, weights):
     assert not any("bn" in name or "downsample_1" in name for name in names)
 
 
+@pytest.mark.slow
 def test_without_freezing_everything_trains_from_the_weights(photos, weights):
     names = changed(train(photos, weights, epochs=1), weights)
     assert {"conv1.weight", "bn1.weight", "bn1.running_mean"} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"freeze": "backbone"}, {"unfreeze": "last-stage"}])
 def test_a_run_of_fewer_epochs_goes_on_to_the_same_bits(photos, weights, how):
     common = how | {"schedule": "constant"}

@@ -10,7 +10,6 @@ import math
 from itertools import pairwise
 
 import torch
-from torchvision import ops as kernels
 
 from .errors import ArgumentError, ShapeError, choose
 
@@ -55,7 +54,9 @@ def xywh_to_xyxy(boxes: torch.Tensor) -> torch.Tensor:
 
 def clipped(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Boxes cut to an image of `size` (height, width)."""
-    return kernels.clip_boxes_to_image(boxes, size)
+    from torchvision.ops import clip_boxes_to_image  # which takes seconds to import
+
+    return clip_boxes_to_image(boxes, size)
 
 
 def area(boxes: torch.Tensor) -> torch.Tensor:
@@ -146,6 +147,8 @@ def nms(
     `boxes` (n, 4), `scores` (n,); a box goes where a better one of the same class (`labels` (n,); without them of any) overlaps
     it by more than `iou_threshold`, 0..1. Boxes or scores that are not finite go. Raises ShapeError and ArgumentError.
     """
+    from torchvision import ops as kernels  # which takes seconds to import
+
     _check(boxes, scores, labels, iou_threshold)
     usable = (boxes.isfinite().all(1) & scores.isfinite()).nonzero()[:, 0]
     boxes, scores = boxes[usable].double(), scores[usable].double()

@@ -59,8 +59,13 @@ NETWORKS: dict[str, tuple[Any, tuple[int, int, int], int, int, dict[str, float]]
     "intel_cnn": (keras_intel_cnn, (16, 16, 3), 6, 16, {"Adam": 2e-6, "SGD": 5e-7, "RMSprop": 1e-6}),
     "intel_cnn at its size": (keras_intel_cnn, (150, 150, 3), 6, 4, {"Adam": 3e-7, "SGD": 3e-8, "RMSprop": 1e-7}),
 }
+EACH_TIME = (
+    ("mnist_cnn", "Adam"),
+    ("signs_cnn", "SGD"),
+    ("intel_cnn", "RMSprop"),
+)  # each network, each optimizer; the rest are slow
 CASES = [
-    pytest.param(name, kind, marks=[pytest.mark.slow] if "size" in name else [], id=f"{name}-{kind}")
+    pytest.param(name, kind, marks=[] if (name, kind) in EACH_TIME else [pytest.mark.slow], id=f"{name}-{kind}")
     for name in NETWORKS
     for kind in ("Adam", "SGD", "RMSprop")
 ]

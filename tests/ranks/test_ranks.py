@@ -69,6 +69,7 @@ def test_the_number_of_processes_changes_nothing(alone, tmp_path, scenario, coun
     assert len(alone["stopped"]["history"]["loss"]) < 9  # by one callback in each of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", ["2.90", *(pytest.param(place, marks=pytest.mark.slow) for place in ("2", "2.40", "2.60", "2.130"))]
 )
@@ -99,6 +100,7 @@ def test_a_clock_that_differs_stops_all(tmp_path):
     assert len(losses[0]) < 100_000
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_in_another_number_of_processes(alone, tmp_path):
     """From two to one, and back to two."""
     run("7", tmp_path, 2)  # within the second epoch

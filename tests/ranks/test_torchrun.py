@@ -53,6 +53,7 @@ def results(folder):
     return np.array([[float(value) for value in line.split(",")] for line in text[1:]])
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_that_of_one(photos):
     alone = sightline(photos, "train", "photos", "--name", "alone", "--epochs", "3", *SETTINGS)
     assert alone.returncode == 0, alone.stderr
