@@ -1,8 +1,8 @@
 """The command line as a person uses it, and what it loads."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 
