@@ -107,11 +107,17 @@ class Difference:
     def value(self) -> float:
         return self.values[0] - self.values[1]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there was anything to measure it on."""
+        return math.isfinite(self.value)
+
     def as_dict(self) -> dict[str, Any]:
+        """As JSON has it: what is not known is None."""
         mcnemar = None if self.alone is None else {"alone": self.alone, "p": self.p}
-        return {
+        return plain({
             "measure": self.measure, "values": self.values, "difference": self.value, "interval": self.interval, "McNemar": mcnemar,
-        }  # fmt: skip
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
