@@ -447,7 +447,7 @@ def test_two_locators_and_two_detectors_are_compared():
     size = (100, 100)
     one, other = ([(np.array([1.0]), box, size) for box in each] for each in (near, far))
     difference = localize.compare(one, other, samples, ["x"])
-    overlap = [localize.scores(each, samples)[1] for each in (one, other)]
+    overlap = [localize.scores(each, samples, ["x"])[1] for each in (one, other)]
     assert difference.value == pytest.approx(overlap[0].mean() - overlap[1].mean())
     assert difference.interval == paired_mean_interval(overlap[0] - overlap[1])
     assert difference.interval[0] > 0
