@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,31 +13,38 @@ if not os.environ.get("SIGHTLINE_TEST_GPU"):  # what the tests say of speed, mem
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+class Said(NamedTuple):
+    """What a command left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def beside_the_project(place: str) -> Path:
+    """A folder of what lies beside the project on the machines of its developers; without it the test is skipped."""
+    folder = SHARED / place
+    if not folder.is_dir():
+        pytest.skip(f"a folder shared/{place} beside the project is not here")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def clothing():
-    """Real photos in class folders, which lie beside the project on the machines of its developers."""
-    folder = SHARED / "data" / "clothing"
-    if not folder.is_dir():
-        pytest.skip("the clothing photos are not here (a folder shared/data/clothing beside the project)")
-    return folder
+    """Real photos in class folders."""
+    return beside_the_project("data/clothing")
 
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Real data sets, which lie beside the project on the machines of its developers."""
-    folder = SHARED / "data"
-    if not folder.is_dir():
-        pytest.skip("the real data sets are not here (a folder shared/data beside the project)")
-    return folder
+    """Real data sets."""
+    return beside_the_project("data")
 
 
 @pytest.fixture(scope="session")
 def shared_weights():
-    """Pretrained weights, which lie beside the project on the machines of its developers."""
-    folder = SHARED / "weights"
-    if not folder.is_dir():
-        pytest.skip("the pretrained weights are not here (a folder shared/weights beside the project)")
-    return folder
+    """Pretrained weights."""
+    return beside_the_project("weights")
 
 
 os.environ["SIGHTLINE_PRECISION"] = "float32"  # a seed means the same result, whatever the machine finds faster
@@ -55,15 +63,15 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """The command line in this process: (exit code, output, errors)."""
+    """The command line in this process."""
     from sightline.cli import main
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["sightline", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
             main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return stop.value.code or 0, out, err
+        said = Said(int(stop.value.code or 0), *capsys.readouterr())
+        assert "Traceback" not in said.out + said.err
+        return said
 
     return call

@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,18 +13,11 @@ import yaml
 from PIL import Image
 
 import sightline as sl
-from sightline import cli
 from sightline.data.decode import decode
 from sightline.structures import ImageSpec
 
 COLORS = {"blue": (20, 30, 220), "green": (20, 220, 30), "red": (220, 30, 20)}
 QUICK = ("--model", "small_cnn", "--image-size", "16", "--epochs", "1", "--workers", "2")
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -36,34 +28,19 @@ def work(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def sightline(monkeypatch, capsys):
-    """The command line in this process: its exit code and what it said."""
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["sightline", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = Said(int(caught.value.code or 0), *capsys.readouterr())
-        assert "Traceback" not in said.out + said.err
-        return said
-
-    return run
-
-
-@pytest.fixture
-def expect_refusal(sightline):
+def expect_refusal(run):
     """A command that must fail with code 2 and these words, and leave no run."""
 
-    def run(*command: object, words: tuple[str, ...], runs: str = "runs") -> Said:
+    def call(*command: object, words: tuple[str, ...], runs: str = "runs"):
         before = tree(Path(runs))
-        said = sightline(*command)
+        said = run(*command)
         assert said.code == 2
         for word in words:
             assert word in said.err
         assert tree(Path(runs)) == before
         return said
 
-    return run
+    return call
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -105,12 +82,12 @@ def copied(trained, work) -> Path:
 # --- folders ---------------------------------------------------------------------------------------------------
 
 
-def test_a_good_folder_trains(sightline, colors):
-    said = sightline("train", colors, *QUICK)
+def test_a_good_folder_trains(run, colors):
+    said = run("train", colors, *QUICK)
     assert (said.code, said.err) == (0, "")
-    run = Path("runs/classify/colors-small_cnn")
-    assert f"Report {run}/report.html" in said.out
-    assert {p.name for p in run.iterdir()} >= {"config.yaml", "data.json", "results.csv", "weights", "report.html"}
+    folder = Path("runs/classify/colors-small_cnn")
+    assert f"Report {folder}/report.html" in said.out
+    assert {p.name for p in folder.iterdir()} >= {"config.yaml", "data.json", "results.csv", "weights", "report.html"}
 
 
 def test_empty_folder(expect_refusal, work):
@@ -131,10 +108,10 @@ def test_missing_folder(expect_refusal):
     expect_refusal("train", "nowhere", *QUICK, words=("nowhere", "no folder", "Check the path"))
 
 
-def test_runs_that_lie_in_the_data_are_no_class(sightline, colors, monkeypatch):
+def test_runs_that_lie_in_the_data_are_no_class(run, colors, monkeypatch):
     monkeypatch.chdir(colors)
     for name in ("first", "second"):
-        assert sightline("train", ".", *QUICK, "--name", name).code == 0
+        assert run("train", ".", *QUICK, "--name", name).code == 0
         data = json.loads(Path("runs/classify", name, "data.json").read_text())
         assert data["classes"] == ["blue", "green", "red"]
 
@@ -219,14 +196,14 @@ def test_runs_is_a_file(expect_refusal, colors, work):
     assert (work / "notes.txt").read_text() == "mine"
 
 
-def test_braces_in_names_are_letters(sightline, work):
+def test_braces_in_names_are_letters(run, work):
     write_colors(work / "colors {0} {x", each=8)
-    assert sightline("train", "colors {0} {x", *QUICK).code == 0
+    assert run("train", "colors {0} {x", *QUICK).code == 0
 
 
-def test_a_batch_of_one_trains(sightline, work):
+def test_a_batch_of_one_trains(run, work):
     write_colors(work / "colors", each=5)  # 3 of each in training
-    assert sightline("train", "colors", *QUICK, "--batch-size", "4").code == 0
+    assert run("train", "colors", *QUICK, "--batch-size", "4").code == 0
 
 
 # --- settings in a file ----------------------------------------------------------------------------------------
@@ -282,19 +259,19 @@ def test_data_in_a_settings_file_of_another_kind(expect_refusal, work):
 
 
 @pytest.mark.parametrize("name", ["data", "epochs", "lr", "batch_size", "seed", "device", "runs", "model", "task"])
-def test_null_in_a_settings_file_is_the_default_or_refused(sightline, work, name):
+def test_null_in_a_settings_file_is_the_default_or_refused(run, work, name):
     write_colors(work / "colors", each=6)
     settings = {"data": "colors", "epochs": 1, "image_size": 16} | {name: None}
     (work / "my.yaml").write_text(yaml.safe_dump(settings))
-    said = sightline("train", "--config", "my.yaml")
+    said = run("train", "--config", "my.yaml")
     assert said.code in (0, 2)
     assert (said.code == 0) == Path("runs").exists()
 
 
-def test_scientific_numbers_in_a_settings_file(sightline, work):
+def test_scientific_numbers_in_a_settings_file(run, work):
     write_colors(work / "colors", each=6)
     (work / "my.yaml").write_text("lr: 1e-3\n")  # YAML 1.1 reads this as text
-    assert sightline("train", "colors", *QUICK, "--config", "my.yaml").code == 0
+    assert run("train", "colors", *QUICK, "--config", "my.yaml").code == 0
 
 
 def test_settings_file_missing_or_a_folder(expect_refusal, colors):
@@ -302,10 +279,10 @@ def test_settings_file_missing_or_a_folder(expect_refusal, colors):
     expect_refusal("train", colors, "--config", "colors", words=("colors", "cannot be read"))
 
 
-def test_settings_file_works_and_flags_win(sightline, work):
+def test_settings_file_works_and_flags_win(run, work):
     write_colors(work / "colors", each=6)
     (work / "my.yaml").write_text("data: colors\nepochs: 7\nimage-size: 16\nname: mine\n")
-    said = sightline("train", "--config", "my.yaml", "--epochs", "1")
+    said = run("train", "--config", "my.yaml", "--epochs", "1")
     assert said.code == 0
     assert "Epoch 1/1" in said.out
     assert yaml.safe_load(Path("runs/classify/mine/config.yaml").read_text())["epochs"] == 1
@@ -314,12 +291,12 @@ def test_settings_file_works_and_flags_win(sightline, work):
 # --- runs that are there already -------------------------------------------------------------------------------
 
 
-def test_a_name_that_exists(sightline, expect_refusal, work):
+def test_a_name_that_exists(run, expect_refusal, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
-    assert sightline(*command).code == 0
+    assert run(*command).code == 0
     expect_refusal(*command, words=("runs/classify/mine", "already", "--name", "--exist-ok"))
-    assert sightline(*command, "--exist-ok").code == 0
+    assert run(*command, "--exist-ok").code == 0
 
 
 @pytest.mark.parametrize("flags", [(), ("--exist-ok",)])
@@ -331,20 +308,20 @@ def test_a_folder_that_is_no_run_is_left_alone(expect_refusal, colors, work, fla
     expect_refusal("train", colors, *QUICK, "--name", "mine", *flags, words=("runs/classify/mine", "--name"))
 
 
-def test_what_is_not_the_runs_survives_exist_ok(sightline, work):
+def test_what_is_not_the_runs_survives_exist_ok(run, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
-    sightline(*command)
+    run(*command)
     note = work / "runs" / "classify" / "mine" / "note.txt"
     note.write_text("precious")
-    assert sightline(*command, "--exist-ok").code == 0
+    assert run(*command, "--exist-ok").code == 0
     assert note.read_text() == "precious"
 
 
-def test_a_training_that_cannot_begin_costs_no_earlier_run(sightline, expect_refusal, work):
+def test_a_training_that_cannot_begin_costs_no_earlier_run(run, expect_refusal, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
-    sightline(*command)
+    run(*command)
     for path in (work / "colors" / "red").iterdir():
         path.write_bytes(b"")
     expect_refusal(*command, "--exist-ok", words=("'red'", "colors"))
@@ -407,20 +384,20 @@ def test_network_of_a_file_without_a_function(expect_refusal, colors, work):
     expect_refusal("train", colors, "--model", "nets.py", words=("nets.py", "file and a function", ":"))
 
 
-def test_network_of_a_file_works(sightline, work):
+def test_network_of_a_file_works(run, work):
     write_colors(work / "colors", each=6)
     (work / "nets.py").write_text(GOOD)
-    assert sightline("train", "colors", "--model", "nets.py:net", "--image-size", "16", "--epochs", "1").code == 0
-    said = sightline("predict", "runs/classify/colors-nets-net", "colors/red/red00.png")
+    assert run("train", "colors", "--model", "nets.py:net", "--image-size", "16", "--epochs", "1").code == 0
+    said = run("predict", "runs/classify/colors-nets-net", "colors/red/red00.png")
     assert said.code == 0
     assert "red00.png" in said.out
 
 
-def test_a_file_named_like_a_library_does_not_replace_it(sightline, work, monkeypatch):
+def test_a_file_named_like_a_library_does_not_replace_it(run, work, monkeypatch):
     monkeypatch.setitem(sys.modules, "json", json)
     write_colors(work / "colors", each=6)
     (work / "json.py").write_text(GOOD)
-    said = sightline("train", "colors", "--model", "json.py:net", "--image-size", "16", "--epochs", "1")
+    said = run("train", "colors", "--model", "json.py:net", "--image-size", "16", "--epochs", "1")
     assert sys.modules["json"] is json
     assert said.code == 0
 
@@ -445,16 +422,16 @@ def test_nothing_can_be_read_at_all(expect_refusal, colors):
     expect_refusal("train", "colors", *QUICK, words=("colors", "0 bytes"))
 
 
-def test_unreadable_images_are_listed_skipped_and_counted(sightline, colors):
+def test_unreadable_images_are_listed_skipped_and_counted(run, colors):
     bad = {"red/red03.png": (b"", "0 bytes"), "blue/x.jpg": (b"no picture", "not an image")}
     good = (colors / "green" / "green00.png").read_bytes()
     bad["green/green00.png"] = (good[:-100], "truncated")
     for name, (content, _) in bad.items():
         (colors / name).write_bytes(content)
-    said = sightline("train", "colors", *QUICK)
+    said = run("train", "colors", *QUICK)
     assert said.code == 0
-    run = Path("runs/classify/colors-small_cnn")
-    data, report = json.loads((run / "data.json").read_text()), (run / "report.html").read_text()
+    folder = Path("runs/classify/colors-small_cnn")
+    data, report = json.loads((folder / "data.json").read_text()), (folder / "report.html").read_text()
     unreadable = {Path(path).name: reason for path, reason in data["unreadable"]}
     assert len(data["unreadable"]) == 3
     for name, (_, reason) in bad.items():
@@ -469,17 +446,17 @@ def test_unreadable_images_are_listed_skipped_and_counted(sightline, colors):
     assert not set(used) & set(bad)
 
 
-def test_a_name_that_is_not_unicode(sightline, work):
+def test_a_name_that_is_not_unicode(run, work):
     write_colors(work / "colors", each=6)
     (work / "colors" / "red" / "red00.png").rename(work / "colors" / "red" / "rou\udce9.png")  # latin-1 on disk
-    assert sightline("train", "colors", *QUICK).code in (0, 2)
+    assert run("train", "colors", *QUICK).code in (0, 2)
 
 
 # --- evaluate --------------------------------------------------------------------------------------------------
 
 
-def test_evaluate_is_what_the_training_measured(sightline, trained):
-    said = sightline("evaluate", trained, "--json")
+def test_evaluate_is_what_the_training_measured(run, trained):
+    said = run("evaluate", trained, "--json")
     assert said.code == 0
     measured = json.loads(said.out)
     recorded = json.loads((trained / "evaluation.json").read_text())
@@ -492,9 +469,9 @@ def test_evaluate_with_an_unknown_class(expect_refusal, trained, work):
     expect_refusal("evaluate", trained, "other", words=("other", "'violet'", "not trained on", "blue, green, red"))
 
 
-def test_evaluate_on_some_of_the_classes(sightline, trained, work):
+def test_evaluate_on_some_of_the_classes(run, trained, work):
     write_colors(work / "other", classes=("green", "red"), each=3)
-    assert "n = 6" in sightline("evaluate", trained, "other").out
+    assert "n = 6" in run("evaluate", trained, "other").out
 
 
 def test_evaluate_without_images(expect_refusal, trained, work):
@@ -539,9 +516,9 @@ def test_report_of_a_run_that_is_not_whole(expect_refusal, copied):
 # --- predict ---------------------------------------------------------------------------------------------------
 
 
-def test_predict_probabilities_are_the_models(sightline, trained):
+def test_predict_probabilities_are_the_models(run, trained):
     files = sorted((trained.parents[2] / "colors").rglob("*[05].png"))
-    said = sightline("predict", trained, *files, "--json")
+    said = run("predict", trained, *files, "--json")
     assert (said.code, said.err) == (0, "")
     rows = json.loads(said.out)
     model = sl.load(trained / "weights" / "best.sightline")
@@ -557,28 +534,28 @@ def test_predict_probabilities_are_the_models(sightline, trained):
         assert row["probability"] == max(probabilities.values()) == probabilities[row["class"]]
 
 
-def test_predict_tells_the_bad_files_and_prints_the_good_ones(sightline, trained, colors, work):
+def test_predict_tells_the_bad_files_and_prints_the_good_ones(run, trained, colors, work):
     (work / "text.jpg").write_text("no picture")
     good = ["colors/red/red00.png", "colors/blue/blue01.png"]
-    said = sightline("predict", trained, good[0], "text.jpg", "missing.png", good[1])
+    said = run("predict", trained, good[0], "text.jpg", "missing.png", good[1])
     assert said.code == 2
     assert all(name in said.out for name in good)
     assert "text.jpg" not in said.out
     for words in (("text.jpg", "not an image"), ("missing.png", "not there")):
         assert any(all(word in line for word in words) for line in said.err.splitlines())
-    rows = json.loads(sightline("predict", trained, good[0], "text.jpg", "missing.png", "--json").out)
+    rows = json.loads(run("predict", trained, good[0], "text.jpg", "missing.png", "--json").out)
     assert [row["path"] for row in rows["predictions"]] == good[:1]
     assert [row["path"] for row in rows["unreadable"]] == ["text.jpg", "missing.png"]
 
 
-def test_predict_only_bad_files(sightline, trained):
-    said = sightline("predict", trained, "missing.png")
+def test_predict_only_bad_files(run, trained):
+    said = run("predict", trained, "missing.png")
     assert (said.code, said.out) == (2, "")
     assert "missing.png" in said.err
 
 
-def test_predict_a_folder(sightline, trained, colors):
-    said = sightline("predict", trained, "colors/red", "--json")
+def test_predict_a_folder(run, trained, colors):
+    said = run("predict", trained, "colors/red", "--json")
     assert said.code == 0
     paths = [row["path"] for row in json.loads(said.out)["predictions"]]
     assert paths == sorted(map(str, Path("colors/red").iterdir()))
@@ -592,15 +569,15 @@ def test_predict_a_folder_without_images(expect_refusal, trained, work):
 @pytest.mark.parametrize(
     "name", ["picture [old] [b]x.png", "a :cat: here.png", "ein Äpfel 桜.png", "long " * 20 + ".png"]
 )
-def test_predict_prints_names_as_they_are(sightline, trained, colors, name):
+def test_predict_prints_names_as_they_are(run, trained, colors, name):
     shutil.copy("colors/red/red00.png", name)
-    said = sightline("predict", trained, name)
+    said = run("predict", trained, name)
     assert said.code == 0
     assert name in said.out
 
 
-def test_predict_with_a_model_file(sightline, trained, colors):
-    said = sightline("predict", trained / "weights" / "last.sightline", "colors/red/red00.png")
+def test_predict_with_a_model_file(run, trained, colors):
+    said = run("predict", trained / "weights" / "last.sightline", "colors/red/red00.png")
     assert said.code == 0
     assert "red00.png" in said.out
 

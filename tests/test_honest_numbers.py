@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 from sklearn import metrics as oracle
 
 import sightline as sl
@@ -31,6 +31,7 @@ from sightline.metrics.intervals import (
 )
 from sightline.rewrite import before_softmax, score_map, to_fully_convolutional, with_temperature
 from sightline.runs import Run
+from sightline.runs.comparing import Comparison
 from sightline.structures import Boxes, Detections, Sample
 from sightline.tasks import TASKS
 
@@ -426,6 +427,13 @@ def test_runs_that_cannot_be_compared(runs, tmp_path):
             first.compare(other)
 
 
+def test_the_interval_of_a_mean_of_differences_is_scipys_bootstrap():
+    numbers = np.random.default_rng(0)
+    differences = numbers.random(200) - numbers.random(200) ** 2
+    theirs = bootstrap((differences,), np.mean, n_resamples=1000, method="percentile", rng=1).confidence_interval
+    assert paired_mean_interval(differences) == pytest.approx(tuple(theirs), abs=0.006)
+
+
 def test_two_locators_and_two_detectors_are_compared():
     """Against bootstraps of their own means."""
     numbers = np.random.default_rng(0)
@@ -440,7 +448,7 @@ def test_two_locators_and_two_detectors_are_compared():
     size = (100, 100)
     one, other = ([(np.array([1.0]), box, size) for box in each] for each in (near, far))
     difference = localize.compare(one, other, samples, ["x"])
-    overlap = [localize.scores(each, samples)[1] for each in (one, other)]
+    overlap = [localize.scores(each, samples, ["x"])[1] for each in (one, other)]
     assert difference.value == pytest.approx(overlap[0].mean() - overlap[1].mean())
     assert difference.interval == paired_mean_interval(overlap[0] - overlap[1])
     assert difference.interval[0] > 0
@@ -452,3 +460,11 @@ def test_two_locators_and_two_detectors_are_compared():
     assert difference.interval[0] <= difference.value <= difference.interval[1]
     same = detect.compare(one, one, samples, ["x"])
     assert (same.value, same.interval) == (0, (0, 0))
+
+
+def test_a_difference_of_which_nothing_is_known_is_said_so():
+    said = [(Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64)), (9, 9))]
+    difference = TASKS["detect"]().compare(said, said, [Sample("a.png", 0, Boxes())], ["x"])
+    found = Comparison("one", "other", "test", 1, difference)
+    assert str(found) == "Test mAP50 is not known: there is nothing to measure it on, n = 1"
+    assert (found.as_dict()["difference"], found.as_dict()["interval"]) == (None, [None, None])

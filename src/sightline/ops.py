@@ -52,13 +52,6 @@ def xywh_to_xyxy(boxes: torch.Tensor) -> torch.Tensor:
     return torch.stack([left, top, left + width, top + height], -1)
 
 
-def clipped(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Boxes cut to an image of `size` (height, width)."""
-    from torchvision.ops import clip_boxes_to_image  # which takes seconds to import
-
-    return clip_boxes_to_image(boxes, size)
-
-
 def area(boxes: torch.Tensor) -> torch.Tensor:
     """Areas (...) of boxes (..., 4), at least in float32; 0 where a box is inverted."""
     boxes = _wide(boxes)

@@ -42,6 +42,9 @@ class Comparison:
 
     def _sentences(self) -> Iterable[str]:
         found = self.difference
+        if not found.is_known:
+            yield f"{self.split.capitalize()} {found.measure} is not known: there is nothing to measure it on, n = {self.n}"
+            return
         for name, value in zip((self.first, self.second), found.values, strict=True):
             yield f"{self.split.capitalize()} {found.measure} {value:.4f} of {name}, n = {self.n}"
         low, high = (100 * end for end in found.interval)

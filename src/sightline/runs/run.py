@@ -152,11 +152,6 @@ class Run:
             said = ask(Batch((to_channels_first(torch.from_numpy(pixels)),), None, None, len(numbers)))
             yield numbers, task.results(said, (image_size(paths[number]) for number in numbers), spec), problems
 
-    def results(self, files: Sequence[Path], batch_size: int = 32, workers: int = 2) -> Iterator[Any]:
-        """As `predictions`, in batches and in the task's own terms: the numbers of the files that could be read, what is found in
-        each, and what is wrong with the others, by their numbers."""
-        return self._results(files, batch_size, workers, self.task)
-
     def _tiled_results(
         self, paths: Sequence[Path], tile: int, task: Task
     ) -> Iterator[tuple[list[int], list[Any], dict[int, Problem]]]:

@@ -107,11 +107,17 @@ class Difference:
     def value(self) -> float:
         return self.values[0] - self.values[1]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there was anything to measure it on."""
+        return math.isfinite(self.value)
+
     def as_dict(self) -> dict[str, Any]:
+        """As JSON has it: what is not known is None."""
         mcnemar = None if self.alone is None else {"alone": self.alone, "p": self.p}
-        return {
+        return plain({
             "measure": self.measure, "values": self.values, "difference": self.value, "interval": self.interval, "McNemar": mcnemar,
-        }  # fmt: skip
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -220,7 +226,9 @@ class Task(abc.ABC):
     ) -> Measures:
         """How good results are, beside what is known of the samples."""
 
-    def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
+    def scores(
+        self, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> tuple[str, np.ndarray]:
         """What each image scores (n,), and the name of the mean. Raises ArgumentError for a task in which one image has no score."""
         raise ArgumentError(f"Runs of the task {self.name} cannot be compared image by image")
 
@@ -228,7 +236,7 @@ class Task(abc.ABC):
         self, first: Sequence[Any], second: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Difference:
         """By how much the first results are better than the second for the same samples."""
-        (name, one), (_, other) = self.scores(first, samples), self.scores(second, samples)
+        (name, one), (_, other) = (self.scores(results, samples, classes) for results in (first, second))
         return Difference(name, (float(one.mean()), float(other.mean())), paired_mean_interval(one - other))
 
     def for_network(self, metadata: Mapping[str, Any]) -> Task:

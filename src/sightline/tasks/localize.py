@@ -89,7 +89,7 @@ class Localize(Task):
     def measure(
         self, split: str, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
     ) -> Measures:
-        _, overlaps = self.scores(results, samples)
+        _, overlaps = self.scores(results, samples, classes)
         labels = np.array([sample.label for sample in samples])
         said = np.array([probabilities.argmax() for probabilities, _, _ in results])
         n = len(samples)
@@ -118,7 +118,9 @@ class Localize(Task):
     def answering_classes(self, model: Model) -> Network | None:
         return Network(model.inputs, model.outputs[0])
 
-    def scores(self, results: Sequence[Any], samples: Sequence[Sample]) -> tuple[str, np.ndarray]:
+    def scores(
+        self, results: Sequence[Any], samples: Sequence[Sample], classes: Sequence[str]
+    ) -> tuple[str, np.ndarray]:
         truths = np.array([_only_box(sample) for sample in samples])
         found = np.array([box for _, box, _ in results])
         return "mean IoU", ops.paired_iou(torch.from_numpy(found), torch.from_numpy(truths)).numpy()
