@@ -1,7 +1,7 @@
 """Checkpoints on disk: a state of a training in one file, whole or recognised as torn; the newest two are kept.
 
-A file is a zip of `state.json` and `tensors.safetensors`, stored uncompressed: the zip's end and its checksums tell a
-whole one. It holds no pickles, so reading one runs no code.
+A file is a zip of `state.json` and a `.safetensors` for each tensor, stored uncompressed: the zip's end and its checksums tell a
+whole one. It holds no pickles, so reading one runs no code. Tensors are copied one by one, so that writing takes hardly any memory.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from safetensors.torch import save as save_tensors
 from ..errors import ArgumentError, RunError
 from ..files import atomic_write
 
-FORMAT = 1
-DESCRIPTION, TENSORS = "state.json", "tensors.safetensors"
+FORMAT = 2
+DESCRIPTION, TENSOR = "state.json", "tensor"
 SUFFIX, KEPT = ".checkpoint", 2
 UNREADABLE = (
     OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, RuntimeError, NotImplementedError,
@@ -39,7 +39,10 @@ def write(path: str | Path, state: Any) -> None:
     text = json.dumps({"format": FORMAT, "state": _encode(state, tensors, "state")})
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(DESCRIPTION, text)
-        archive.writestr(TENSORS, save_tensors(tensors))
+        for name, tensor in tensors.items():
+            # a copy: what is written must be in order and alone in its memory
+            alone = tensor.cpu().clone(memory_format=torch.contiguous_format)
+            archive.writestr(_entry(name), save_tensors({TENSOR: alone}))
 
 
 def read(path: str | Path) -> Any:
@@ -49,7 +52,8 @@ def read(path: str | Path) -> Any:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed, so it was not written here")
             description = json.loads(archive.read(DESCRIPTION))
-            tensors = load_tensors(archive.read(TENSORS))
+            names = (entry for entry in archive.namelist() if entry != DESCRIPTION)
+            tensors = {entry: load_tensors(archive.read(entry))[TENSOR] for entry in names}
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']}, and this version reads {FORMAT}")
         return _decode(description["state"], tensors)
@@ -94,6 +98,10 @@ def newest(folder: str | Path, tell: Callable[[str], None]) -> Any:
     return None
 
 
+def _entry(name: str) -> str:
+    return f"{name}.safetensors"
+
+
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
@@ -116,7 +124,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
         return value.item()
     if isinstance(value, (torch.Tensor, np.ndarray)):
         name, is_array = str(len(tensors)), isinstance(value, np.ndarray)
-        tensors[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensors[name] = torch.as_tensor(value).detach()
         return {"array" if is_array else "tensor": name}
     if isinstance(value, dict):
         return {"dict": [[_encode(k, tensors, where), _encode(v, tensors, f"{where}.{k}")] for k, v in value.items()]}
@@ -138,4 +146,5 @@ def _decode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return {_decode(key, tensors): _decode(item, tensors) for key, item in inside}
     if kind == "tuple":
         return tuple(_decode(item, tensors) for item in inside)
-    return tensors[inside] if kind == "tensor" else tensors[inside].numpy()
+    tensor = tensors[_entry(inside)]
+    return tensor if kind == "tensor" else tensor.numpy()
