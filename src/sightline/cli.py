@@ -113,6 +113,19 @@ PixelLoss = Annotated[
 ClassWeights = Annotated[
     str | None, typer.Option(help="What makes rare classes of pixels count more: none, inverse or median [none].")
 ]
+TrainingTile = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        help="Learn from, and later look at, squares of so many pixels of larger pictures too, for small objects; for detect [none].",
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=16, help="Look at squares of so many pixels too, for small objects [those of the training, or none]."
+    ),
+]
 BoxLoss = Annotated[
     str | None, typer.Option(help="How far a located box is off: mse, huber or giou [mse].", metavar="NAME")
 ]
@@ -190,6 +203,7 @@ def train(
     head: Head = None,
     pixel_loss: PixelLoss = None,
     class_weights: ClassWeights = None,
+    tile: TrainingTile = None,
     recipe: Recipe = None,
     precision: Precision = None,
     fit_memory: FitMemory = None,
@@ -224,7 +238,7 @@ def train(
         time_budget=time_budget, tensorboard=tensorboard or None, precision=precision, fit_memory=fit_memory,
         device=device, workers=workers, seed=seed, name=name, runs=runs, exist_ok=exist_ok or None, weights=weights, freeze=freeze, unfreeze=unfreeze,
         backbone_lr=backbone_lr, weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, head=head,
-        pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe,
+        pixel_loss=pixel_loss, class_weights=class_weights, tile=tile, recipe=recipe,
     )  # fmt: skip
 
 
@@ -326,6 +340,7 @@ def lr(
     head: Head = None,
     pixel_loss: PixelLoss = None,
     class_weights: ClassWeights = None,
+    tile: TrainingTile = None,
     recipe: Recipe = None,
     optimizer: OptimizerName = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
@@ -351,7 +366,7 @@ def lr(
         format=format, group_pattern=group_pattern, classes=classes, allow=allow, cache=cache, precision=precision, device=device,
         workers=workers, seed=seed, weights=weights, freeze=freeze, unfreeze=unfreeze, backbone_lr=backbone_lr,
         weight_decay=weight_decay, label_smoothing=label_smoothing, dropout=dropout, box_loss=box_loss, head=head,
-        pixel_loss=pixel_loss, class_weights=class_weights, recipe=recipe, optimizer=optimizer,
+        pixel_loss=pixel_loss, class_weights=class_weights, tile=tile, recipe=recipe, optimizer=optimizer,
     )  # fmt: skip
     if not _is_first():
         return
@@ -417,6 +432,7 @@ def evaluate(
     ] = None,
     on: Annotated[Path | None, typer.Argument(help="Labelled images for two runs [what both held back].")] = None,
     format: Format = None,
+    tile: Tile = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -428,12 +444,12 @@ def evaluate(
     from .runs import Run
 
     if data is not None and (is_run(data) or on is not None):
-        comparison = Run(run, device or "auto").compare(Run(data, device or "auto"), on, format=format)
+        comparison = Run(run, device or "auto").compare(Run(data, device or "auto"), on, format=format, tile=tile)
         _print_json(comparison.as_dict()) if as_json else say(str(comparison))
         _tell(list(comparison.problems))
         return
     reader = Run(run, device or "auto")
-    measures, problems = reader.evaluate(data, format=format)
+    measures, problems = reader.evaluate(data, format=format, tile=tile)
     if as_json:
         _print_json(measures.as_dict() | {"unreadable": _as_rows(problems)})
         return
@@ -463,9 +479,7 @@ def predict(
         str | None,
         typer.Option(help="hard, or soft: lower the score of a box like a better one [hard].", metavar="NAME"),
     ] = None,
-    tile: Annotated[
-        int | None, typer.Option(min=16, help="Look at squares of so many pixels too, for small objects [none].")
-    ] = None,
+    tile: Tile = None,
 ) -> None:
     """Say what is on each image, with probabilities, and where.
 
