@@ -169,17 +169,18 @@ def test_a_run_on_tiles_is_measured_and_asked_in_tiles_of_whole_pictures(trained
     assert trained.measures.n == 2
     assert Run(trained.path).evaluate() == (trained.measures, [])
     picture = data / "images" / "test-0.png"
+    pixels, how = decode_whole(picture), {"conf": 0.0, "iou": 0.5}
     for tile in (None, 64, 160):
-        ((said,), _) = Run(trained.path).predict(picture, conf=0.0, tile=tile)
-        found = TrainedDetector(trained.model, tile=tile or 64).detect(decode_whole(picture), conf=0.0)
-        assert said.detections == found
-        assert len(found) > 0
-        assert (found == TrainedDetector(trained.model).detect(decode_whole(picture), conf=0.0)) == (tile != 160)
+        ((said,), _) = Run(trained.path).predict(picture, tile=tile, **how)
+        assert said.detections == TrainedDetector(trained.model, tile=tile or 64).detect(pixels, **how)
+        assert len(said.detections) > 0
+        assert (said.detections == TrainedDetector(trained.model).detect(pixels, **how)) == (tile != 160)
     code, out, _ = run("evaluate", trained.path, "--tile", "160", "--json")
     whole, _ = trained.evaluate(tile=160)
     assert code == 0
     assert json.loads(out)["details"] == whole.as_dict()["details"] != trained.measures.details
-    assert "tiles of 64 pixels" in require_good_page(trained.folder.report).get_text()
+    require_good_page(trained.folder.report)
+    assert "tiles of 64 pixels" in trained.folder.report.read_text()
     card = trained.folder.card.read_text()
     assert "tiles of 64 pixels" in card
     assert "--tile 64" in card
