@@ -81,10 +81,10 @@ def draw_precision_recall(curves: Mapping[str, Sequence[Sequence[float]]], path:
     """Each class's precision against its recall, points (recall, precision) by name."""
     figure = new_figure(5.6, 4.2)
     axes = figure.add_subplot()
-    for name, points in curves.items():
-        if points:
-            recall, precision = zip(*points, strict=True)
-            axes.plot(recall, precision, label=name, linewidth=1.5)
+    drawn = {name: points for name, points in curves.items() if points}
+    for name, points in drawn.items():
+        recall, precision = zip(*points, strict=True)
+        axes.plot(recall, precision, label=name, linewidth=1.5)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.05)
     axes.set_xlabel("recall: objects that are found")
@@ -92,7 +92,7 @@ def draw_precision_recall(curves: Mapping[str, Sequence[Sequence[float]]], path:
     axes.set_title("IoU of 0.5 and more", loc="left")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if 0 < len(curves) <= 20:
+    if 0 < len(drawn) <= 20:
         axes.legend(frameon=False, fontsize=8)
     write_figure(figure, path)
 

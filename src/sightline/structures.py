@@ -13,6 +13,7 @@ from .errors import ArgumentError, ShapeError, choose
 
 COLOR_MODES = {"grayscale": 1, "rgb": 3}
 RESIZES = ("squash", "crop", "letterbox")
+Area = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 IGNORE = 255  # in a class mask: no class here, neither learned nor measured
 
 
@@ -216,7 +217,8 @@ class Sample:
     """One image file and what is known of it; what its data set does not say is None.
 
     `label` is the number of its class, `group` what it belongs to with others (a patient, a video), which no split
-    may part, `size` (height, width) what the label file says of the image.
+    may part, `size` (height, width) what the label file says of the image. With a `crop` the sample is that part of the upright
+    image alone, its boxes and its size are the part's.
     """
 
     path: Path
@@ -225,6 +227,7 @@ class Sample:
     mask: Mask | None = None
     group: str | None = None
     size: tuple[int, int] | None = None
+    crop: Area | None = None
 
 
 @dataclass(frozen=True)

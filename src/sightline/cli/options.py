@@ -91,6 +91,19 @@ PixelLoss = Annotated[
 ClassWeights = Annotated[
     str | None, typer.Option(help="What makes rare classes of pixels count more: none, inverse or median [none].")
 ]
+TrainingTile = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        help="Learn from, and later look at, squares of so many pixels of larger pictures too, for small objects; for detect [none].",
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=16, help="Look at squares of so many pixels too, for small objects [those of the training, or none]."
+    ),
+]
 BoxLoss = Annotated[
     str | None, typer.Option(help="How far a located box is off: mse, huber or giou [mse].", metavar="NAME")
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import printable, say
-from .options import Device, Files, Format, Json, RunOrModel
+from .options import Device, Files, Format, Json, RunOrModel, Tile
 from .output import as_rows, print_json, print_json_list, tell
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def evaluate(
     ] = None,
     on: Annotated[Path | None, typer.Argument(help="Labelled images for two runs [what both held back].")] = None,
     format: Format = None,
+    tile: Tile = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -35,12 +36,12 @@ def evaluate(
     from ..runs import Run
 
     if data is not None and (is_run(data) or on is not None):
-        comparison = Run(run, device or "auto").compare(Run(data, device or "auto"), on, format=format)
+        comparison = Run(run, device or "auto").compare(Run(data, device or "auto"), on, format=format, tile=tile)
         print_json(comparison.as_dict()) if as_json else say(str(comparison))
         tell(list(comparison.problems))
         return
     reader = Run(run, device or "auto")
-    measures, problems = reader.evaluate(data, format=format)
+    measures, problems = reader.evaluate(data, format=format, tile=tile)
     if as_json:
         print_json(measures.as_dict() | {"unreadable": as_rows(problems)})
         return
@@ -69,9 +70,7 @@ def predict(
         str | None,
         typer.Option(help="hard, or soft: lower the score of a box like a better one [hard].", metavar="NAME"),
     ] = None,
-    tile: Annotated[
-        int | None, typer.Option(min=16, help="Look at squares of so many pixels too, for small objects [none].")
-    ] = None,
+    tile: Tile = None,
 ) -> None:
     """Say what is on each image, with probabilities, and where.
 

@@ -38,7 +38,7 @@ def default_folder() -> Path:
 def sample_key(sample: Sample, recipe: str = "") -> bytes:
     """What a sample's pixels depend on: its files' paths, sizes and times of change, and `recipe` (what is made of them).
 
-    A file that is not there has a key of its own.
+    Of a part of an image also which part. A file that is not there has a key of its own.
     """
     digest = hashlib.blake2b(f"{VERSION} {recipe}".encode(), digest_size=KEY)
     for path in [sample.path] + ([sample.mask.path] if sample.mask else []):
@@ -48,6 +48,8 @@ def sample_key(sample: Sample, recipe: str = "") -> bytes:
             digest.update(f"\0{status.st_size} {status.st_mtime_ns}".encode())
     if sample.mask:
         digest.update(repr(sample.mask.coding).encode())
+    if sample.crop:
+        digest.update(repr(sample.crop).encode())
     return digest.digest()
 
 
@@ -74,9 +76,13 @@ class PixelCache:
             self.rows[row] = values
             self.filled[row] = True  # after the row: another thread may be looking
 
+    def lacks(self, index: int) -> bool:
+        """Whether there is room for sample `index`'s row, and nobody has put it yet."""
+        return bool(self.where[index] >= 0 and not self.filled[self.where[index]])
+
     @property
     def missing(self) -> list[int]:
-        """The samples that there is room for and whose row nobody has put yet."""
+        """The samples whose row it `lacks`."""
         return [int(i) for i in np.flatnonzero(self.where >= 0) if not self.filled[self.where[i]]]
 
     def chosen(self, samples: Sequence[int]) -> PixelCache:

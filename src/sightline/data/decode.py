@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError, ShapeError
-from ..structures import ImageSpec, Problem
+from ..structures import Area, ImageSpec, Problem
 from .placement import Placement, place
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -42,6 +42,12 @@ def decode(path: str | Path, spec: ImageSpec) -> np.ndarray:
 def decode_whole(path: str | Path, channels: int = 3) -> np.ndarray:
     """As `decode`, in the image's own size."""
     return decode(path, ImageSpec(*image_size(path), channels))
+
+
+def decode_areas(path: str | Path, areas: Sequence[Area], spec: ImageSpec) -> list[np.ndarray]:
+    """Parts of the upright image, each as `fit` makes it of a picture of its own; the file is decoded once."""
+    picture = as_picture(decode_whole(path, spec.channels))
+    return [fit(picture.crop(area), spec) for area in areas]
 
 
 def decode_or_problem(path: Path, spec: ImageSpec) -> np.ndarray | Problem:

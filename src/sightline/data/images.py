@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..structures import IGNORE, Boxes, ImageSpec, Sample
 from .augment import Example
 from .cache import PixelCache
-from .decode import decode, image_size
+from .decode import decode, decode_areas, image_size
 from .mask_files import read_mask
 from .mix import augmented
 from .placement import Placement, place
@@ -61,8 +62,7 @@ class Images:
         sample = self.samples[index]
         row = self.cache.get(self.first + index)
         if row is None:
-            row = decode_row(sample, self.spec)
-            self.cache.put(self.first + index, row)
+            row = self._decoded(index)
         height, width, channels = self.spec.shape
         count = height * width * channels
         return Example(
@@ -71,6 +71,34 @@ class Images:
             None if sample.boxes is None else _placed_boxes(sample, sample.boxes, self.spec),
             None if sample.mask is None else row[count:].reshape(height, width),
         )
+
+    def _decoded(self, index: int) -> np.ndarray:
+        """Sample `index`'s row from its file, which then is in the cache; with a part of a picture come its other parts, for all of the
+        picture is decoded."""
+        sample = self.samples[index]
+        rows = {index: decode_row(sample, self.spec)} if sample.crop is None else self._decoded_parts(index)
+        for i, row in rows.items():
+            self.cache.put(self.first + i, row)
+        return rows[index]
+
+    def _decoded_parts(self, index: int) -> dict[int, np.ndarray]:
+        """The rows of a part of a picture, and of those beside it that the cache lacks."""
+        path = self.samples[index].path
+        first = end = index
+        while first > 0 and self._is_part(first - 1, path):
+            first -= 1
+        while end < len(self) and self._is_part(end, path):
+            end += 1
+        parts = {
+            i: area
+            for i in range(first, end)
+            if (area := self.samples[i].crop) and (i == index or self.cache.lacks(self.first + i))
+        }
+        pixels = decode_areas(path, list(parts.values()), self.spec)
+        return {i: each.reshape(-1) for i, each in zip(parts, pixels, strict=True)}
+
+    def _is_part(self, index: int, path: Path) -> bool:
+        return self.samples[index].crop is not None and self.samples[index].path == path
 
 
 def labels_of(sample: Sample) -> tuple[tuple[int, float], ...]:

@@ -36,15 +36,17 @@ COMPRESSION = 1  # of PNG; grain does not get much smaller, only slower, by more
 def write_scenes(
     folder: str | Path, task: str, n: Mapping[str, int] = COUNTS, *, format: str | None = None,
     size: tuple[int, int] = (128, 128), seed: int = 0, digits: tuple[int, int] | None = None,
+    extent: tuple[float, float] | None = None,
 ) -> Path:  # fmt: skip
     """Write `n` scenes of each split as a data set for a task, PNG images and labels in a format; returns the folder.
 
     Without `format` it is the first of `TASK_FORMATS`. Scenes for classify and localize hold exactly one digit, others
-    1 to 4 or what `digits` says. The same arguments write the same bytes. A folder that holds just these scenes is left as
-    it is; one that holds anything else, or only a part of them, is a DataError. Raises ArgumentError for what is out of range.
+    1 to 4 or what `digits` says, as large as `make_scenes` has them or `extent` says. The same arguments write the same bytes. A
+    folder that holds just these scenes is left as it is; one that holds anything else, or only a part of them, is a DataError. Raises
+    ArgumentError for what is out of range.
     """
     folder = Path(folder)
-    arguments = _arguments(task, n, format, size, seed, digits)
+    arguments = _arguments(task, n, format, size, seed, digits, extent)
     try:
         if not _holds(folder, arguments):
             _write(folder, arguments)
@@ -67,7 +69,8 @@ def _write(folder: Path, arguments: dict[str, Any]) -> None:
 
 
 def _arguments(
-    task: str, n: Mapping[str, int], format: str | None, size: tuple[int, int], seed: int, digits: tuple[int, int] | None
+    task: str, n: Mapping[str, int], format: str | None, size: tuple[int, int], seed: int, digits: tuple[int, int] | None,
+    extent: tuple[float, float] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """All that the files depend on, checked, as JSON has it."""
     choose("task", task, TASK_FORMATS)
@@ -83,14 +86,14 @@ def _arguments(
     alone = task in ("classify", "localize")
     if digits is None:
         digits = (1, 1) if alone else (1, 4)
-    make_scenes(0, size, digits=digits, seed=seed)  # raises
+    make_scenes(0, size, digits=digits, seed=seed, extent=extent)  # raises
     if alone and tuple(digits) != (1, 1):
         raise ArgumentError(f"A scene for {task} holds one digit", expected="digits (1, 1)", received=repr(digits))
     return {
         "scenes": RECIPE, "task": task, "format": format or TASK_FORMATS[task][0],
         "n": {split: int(n[split]) for split in SPLITS if n.get(split)},
         "size": [int(side) for side in size], "seed": int(seed), "digits": [int(number) for number in digits],
-    }  # fmt: skip
+    } | ({} if extent is None else {"extent": [float(share) for share in extent]})  # fmt: skip
 
 
 def _holds(folder: Path, arguments: dict[str, Any]) -> bool:
@@ -125,7 +128,9 @@ def _draw_files(folder: Path, arguments: dict[str, Any]) -> Dataset:
     (folder / "masks").mkdir(parents=True)
     splits = {}
     for split, count in arguments["n"].items():
-        drawn = make_scenes(count, size, digits=arguments["digits"], seed=arguments["seed"], split=split)
+        drawn = make_scenes(
+            count, size, digits=arguments["digits"], seed=arguments["seed"], split=split, extent=arguments.get("extent")
+        )
         stems = (folder / f"{split}-{i:05d}" for i in range(count))
         splits[split] = tuple(_draw_file(stem, scene, task) for stem, scene in zip(stems, drawn, strict=True))
     classes = MASK_CLASSES if task == "segment" else CLASSES

@@ -47,13 +47,15 @@ class Scene:
 
 
 def make_scenes(
-    n: int, size: tuple[int, int] = (128, 128), *, digits: tuple[int, int] = (1, 4), seed: int = 0, split: str = "train"
-) -> Iterator[Scene]:
+    n: int, size: tuple[int, int] = (128, 128), *, digits: tuple[int, int] = (1, 4), seed: int = 0, split: str = "train",
+    extent: tuple[float, float] | None = None,
+) -> Iterator[Scene]:  # fmt: skip
     """The first `n` scenes of a split, `size` (height, width); scene i depends on seed, split, i, size and digits only.
 
     `digits` is the fewest and most digits of a scene; where not all find room beside one another, there are fewer, never
-    none. One that is alone by rule, (1, 1), is 30 to 70 % of the shorter side, others 20 to 45 %. The first digits of
-    scenes 10 k to 10 k + 9 are each class once. Boxes never overlap. Raises ArgumentError for what is out of range.
+    none. Their longer sides are from and to the shares of the shorter side that `extent` says, at least 8 pixels; without it 30 to 70 %
+    for one that is alone by rule, (1, 1), and 20 to 45 % for others. The first digits of scenes 10 k to 10 k + 9 are each class once.
+    Boxes never overlap. Raises ArgumentError for what is out of range.
     """
     whole_number(n, "The number of scenes", least=0)
     whole_number(seed, "The seed", least=0)
@@ -62,7 +64,8 @@ def make_scenes(
     fewest, most = _pair(digits, "The fewest and most digits of a scene", 1, 1000)
     if fewest > most:
         raise ArgumentError("The fewest digits of a scene are no more than the most", received=f"{fewest} and {most}")
-    return (_scene(seed, split, i, (height, width), (fewest, most)) for i in range(n))
+    shares = _shares(extent, alone=(fewest, most) == (1, 1))
+    return (_scene(seed, split, i, (height, width), (fewest, most), shares) for i in range(n))
 
 
 def real_digits(split: str) -> range:
@@ -80,10 +83,25 @@ def _pair(values: object, what: str, least: int, most: int) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
+def _shares(extent: object, *, alone: bool) -> tuple[float, float]:
+    """A digit's shortest and longest side by the shorter side of the scene."""
+    if extent is None:
+        return ALONE if alone else AMONG
+    pair = tuple(extent) if isinstance(extent, tuple | list) else ()
+    if len(pair) != 2 or not all(isinstance(each, int | float) for each in pair) or not 0 < pair[0] <= pair[1] <= 1:
+        raise ArgumentError(
+            "The extent of digits is two shares of the scene's shorter side, above 0 and at most 1", expected="(0.05, 0.1)",
+            received=repr(extent),
+        )  # fmt: skip
+    return float(pair[0]), float(pair[1])
+
+
 # --- one scene -------------------------------------------------------------------------------------------------
 
 
-def _scene(seed: int, split: str, index: int, size: tuple[int, int], digits: tuple[int, int]) -> Scene:
+def _scene(
+    seed: int, split: str, index: int, size: tuple[int, int], digits: tuple[int, int], extent: tuple[float, float]
+) -> Scene:
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     image = textured_ground(rng, size)
     mask = np.zeros(size, np.uint8)
@@ -92,7 +110,7 @@ def _scene(seed: int, split: str, index: int, size: tuple[int, int], digits: tup
     for number in range(int(rng.integers(digits[0], digits[1] + 1))):
         label = _first_classes(seed, index // 10)[index % 10] if number == 0 else int(rng.integers(10))
         ink = _inks(split)[label]
-        found = _find_place(rng, ink[rng.integers(len(ink))], size, ALONE if digits == (1, 1) else AMONG, taken)
+        found = _find_place(rng, ink[rng.integers(len(ink))], size, extent, taken)
         if found is None:
             break
         alpha, top, left = found

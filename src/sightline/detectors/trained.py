@@ -11,17 +11,17 @@ from PIL import Image
 
 from .. import ops
 from ..data.decode import as_picture, fit
+from ..data.tiles import OVERLAP, tiles
 from ..errors import ArgumentError, RunError, whole_number
 from ..layout import to_channels_first
 from ..models import Model
-from ..structures import Detections, ImageSpec
+from ..structures import Area, Detections, ImageSpec
 from ..tasks.detect import Detect
 from ..training import loop
 from ..training.batches import Batch
 from .base import Detector
 from .outputs import suppressed
 
-Area = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 EDGE = 1.0  # pixels from a tile's inner edge, within which a box ends because the tile does
 
 
@@ -29,11 +29,11 @@ class TrainedDetector(Detector):
     """Finds what a detector of a run finds, in arrays: `TrainedDetector(run.model)`.
 
     With `tile` (pixels) it looks at squares of that size as well as at the whole picture, each resized to the network's input, so that
-    small objects in large pictures are large enough to be seen. Tiles overlap by a share of `overlap`, 0..0.9: objects up to so many
+    small objects in large pictures are large enough to be seen; without, it does so where the network was trained on tiles. Tiles overlap by a share of `overlap`, 0..0.9: objects up to so many
     pixels are whole in one of them. What an inner edge of a tile cuts is left to the others. `batch_size`: tiles at once.
     """
 
-    def __init__(self, model: Model, tile: int | None = None, overlap: float = 0.25, batch_size: int = 16):
+    def __init__(self, model: Model, tile: int | None = None, overlap: float = OVERLAP, batch_size: int = 16):
         if model.metadata.get("task") != Detect.name:
             raise RunError(
                 f"{model.name} is no detector of a run", expected="the model of a run with --task detect",
@@ -42,6 +42,7 @@ class TrainedDetector(Detector):
         if not isinstance(overlap, (int, float)) or not 0 <= overlap <= 0.9:
             raise ArgumentError("overlap is a share of a tile, 0 to 0.9", received=repr(overlap))
         self.model, self.spec = model, ImageSpec(**model.metadata["image"])
+        tile = model.metadata.get("tile") if tile is None else tile
         self.tile = None if tile is None else whole_number(tile, "TrainedDetector: tile", least=16)
         self.overlap, self.batch_size = overlap, whole_number(batch_size, "TrainedDetector: batch_size")
         self._ask = loop.asking(model)
@@ -73,25 +74,6 @@ class TrainedDetector(Detector):
         sizes = [(cut.height, cut.width) for cut in cuts]
         for area, (found, _) in zip(areas, task.results(said, sizes, self.spec), strict=True):
             yield area, found
-
-
-def tiles(size: tuple[int, int], tile: int | None, overlap: float) -> list[Area]:
-    """Squares of `tile` pixels that cover an image of `size` (height, width) and overlap by at least a share of `overlap`.
-
-    None where there is no `tile`, or one would be the whole image.
-    """
-    height, width = size
-    if tile is None or (tile >= height and tile >= width):
-        return []
-    rows, columns = (_starts(side, tile, overlap) for side in size)
-    return [(x, y, min(x + tile, width), min(y + tile, height)) for y in rows for x in columns]
-
-
-def _starts(side: int, tile: int, overlap: float) -> list[int]:
-    if side <= tile:
-        return [0]
-    count = int(np.ceil((side - tile) / (tile * (1 - overlap)) - 1e-9)) + 1
-    return np.linspace(0, side - tile, count).round().astype(int).tolist()
 
 
 def _placed(found: Detections, area: Area, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,6 +31,8 @@ def _about(page: Page) -> Iterable[str]:
         f"{'epoch' if page.epochs == 1 else 'epochs'} on {_code(page.data_name)} with Sightline {page.environment['versions']['sightline']}. "
         f"It is fed pictures of {page.image.width}x{page.image.height} pixels ({page.image.resize})."
     )
+    if page.task.tile is not None:
+        yield f"It learned from tiles of {page.task.tile} pixels of larger pictures, and looks at such pictures whole and in tiles."
     yield f"Classes: {', '.join(map(_code, page.classes))}."
     yield "## Use"
     yield f'```python\nimport sightline as sl\n\nrun = sl.Run({page.name!r})  # this folder, or its weights/best.sightline\nanswers, unreadable = run.predict("photo.jpg")\n```'

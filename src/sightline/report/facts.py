@@ -127,8 +127,9 @@ def _field(network: Network, name: str) -> ReceptiveField | None:
         return None
 
 
-def object_sides(samples: Sequence[Sample], spec: ImageSpec) -> np.ndarray:
-    """(height, width) of the objects of images, (n, 2), in pixels of what the network is fed; images that cannot be read are left out."""
+def object_sides(samples: Sequence[Sample], spec: ImageSpec, tile: int | None = None) -> np.ndarray:
+    """(height, width) of the objects of images, (n, 2), in pixels of what the network is fed, an image or a `tile` of it; images that
+    cannot be read are left out."""
     sides = [np.empty((0, 2))]
     for sample in samples[:: -(-len(samples) // MEASURED) or 1]:
         if sample.boxes is None:
@@ -137,6 +138,8 @@ def object_sides(samples: Sequence[Sample], spec: ImageSpec) -> np.ndarray:
             size = sample.size or image_size(sample.path)
         except DataError:
             continue
+        if tile is not None:
+            size = min(size[0], tile), min(size[1], tile)
         boxes = place(size, spec).to_frame(sample.boxes.xyxy)
         boxes = boxes[np.isfinite(boxes).all(1)]
         sides.append((boxes[:, 2:] - boxes[:, :2])[:, ::-1])

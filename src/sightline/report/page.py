@@ -177,7 +177,7 @@ def gathered(run: Run, say: Callable[[str], None]) -> Page:
     cases = (
         parts("single pictures", shown_cases, task, model, run.image, task.cases(measures, run.classes), pictures) or []
     )
-    objects = parts("the sizes of objects", object_sides, samples, run.image)
+    objects = parts("the sizes of objects", object_sides, samples, run.image, task.tile)
     looks = parts("what each stage makes of a picture", _stage_pictures, run, samples, stages, pictures) or {}
     invariance = parts("how answers hold when pictures change", _held, run, task, samples)
     return Page(

@@ -68,7 +68,13 @@ def _better(points: float, other: str) -> str:
 
 
 def compare(
-    first: Run, second: Run, data: str | Path | None, format: str | None, batch_size: int, workers: int
+    first: Run,
+    second: Run,
+    data: str | Path | None,
+    format: str | None,
+    batch_size: int,
+    workers: int,
+    tile: int | None = None,
 ) -> Comparison:
     """See `Run.compare`."""
     _require_alike(first, second)
@@ -77,7 +83,7 @@ def compare(
     answers: list[dict[Path, Any]] = []
     problems: dict[Path, Problem] = {}
     for run in (first, second):
-        results, read, unreadable = run.answered(samples, split, batch_size, workers)
+        results, read, unreadable = run.answered(samples, split, batch_size, workers, tile)
         answers.append(dict(zip([sample.path for sample in read], results, strict=True)))
         problems |= {problem.path: problem for problem in unreadable}
     common = [sample for sample in samples if all(sample.path in each for each in answers)]

@@ -16,6 +16,7 @@ from ..data.images import MEMORY_SHARE, Images, free_memory, row_bytes
 from ..data.recipes import Augmentation, recipe
 from ..data.splits import with_copies_together, with_splits
 from ..data.survey import survey
+from ..data.tiles import tiled
 from ..errors import DataError
 from ..structures import Dataset, ImageSpec
 from .settings import Settings
@@ -107,7 +108,12 @@ def tell_findings(dataset: Dataset, checked: Check, say: Say) -> None:
 
 
 def open_images(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say) -> dict[str, Images]:
-    """The images of each split, on one cache; the training's are augmented as the settings say."""
+    """The images of each split, on one cache; the training's are augmented as the settings say.
+
+    Of a training on tiles they are those tiles, and there are none of the test split, whose pictures are measured as a whole.
+    """
+    if settings.tile is not None:
+        dataset = _in_tiles(dataset, settings.tile, settings.seed, say)
     kept = _open_cache(dataset, spec, settings, say)
     images, first = {}, 0
     for split, samples in dataset.splits.items():
@@ -117,6 +123,20 @@ def open_images(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say)
         )
         first += len(samples)
     return images
+
+
+def _in_tiles(dataset: Dataset, tile: int, seed: int, say: Say) -> Dataset:
+    """The data set as a training on tiles sees it (see `data.tiles.tiled`), its epochs measured on all tiles of the validation."""
+    splits = {
+        split: tiled(samples, tile, seed if split == "train" else None)
+        for split, samples in dataset.splits.items()
+        if split != "test"
+    }
+    cuts = [sample for sample in splits["train"] if sample.crop is not None]
+    pictures = len({sample.path for sample in cuts})
+    holding = sum(bool(sample.boxes) for sample in cuts)
+    say(f"Tiles of {tile} pixels: {len(cuts)} of {pictures} larger training pictures, {holding} with objects")
+    return replace(dataset, splits=splits)
 
 
 def _calm_from(settings: Settings) -> int | None:
@@ -131,9 +151,10 @@ def augmentation(settings: Settings) -> Augmentation:
 def _open_cache(dataset: Dataset, spec: ImageSpec, settings: Settings, say: Say) -> PixelCache:
     samples = dataset.samples
     size = row_bytes(spec, masks=any(sample.mask is not None for sample in samples))
+    recipe_of_pixels = repr(spec) if settings.tile is None else f"{spec} tile {settings.tile}"
     if settings.cache:
         try:
-            return on_disk(cache.default_folder(), dataset.root, samples, repr(spec), size)
+            return on_disk(cache.default_folder(), dataset.root, samples, recipe_of_pixels, size)
         except OSError as error:
             say(f"  no cache on disk: {cache.default_folder()} cannot be written ({error.strerror or error})")
     return in_memory(samples, size, int(MEMORY_SHARE * free_memory()))

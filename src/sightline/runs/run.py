@@ -89,15 +89,21 @@ class Run:
         return Measures.from_dict(read_json(self.folder.evaluation))
 
     def evaluate(
-        self, data: str | Path | None = None, *, format: str | None = None, batch_size: int = 32, workers: int = 2
+        self,
+        data: str | Path | None = None,
+        *,
+        format: str | None = None,
+        batch_size: int = 32,
+        workers: int = 2,
+        tile: int | None = None,
     ) -> tuple[Measures, list[Problem]]:
         """Measure on a folder: its test split where it has splits, what the training held back where it is the training's own
-        folder, all of it otherwise. Returns the measures and the files that could not be read.
+        folder, all of it otherwise. `tile` is that of `predictions`. Returns the measures and the files that could not be read.
 
         Raises DataError for a folder without images, or with a class that the network does not know.
         """
         split, samples = self.samples_for(data, format)
-        results, read, problems = self.answered(samples, split, batch_size, workers)
+        results, read, problems = self.answered(samples, split, batch_size, workers, tile)
         return self.task.measure(split, results, read, self.classes), problems
 
     def compare(
@@ -108,18 +114,19 @@ class Run:
         format: str | None = None,
         batch_size: int = 32,
         workers: int = 2,
+        tile: int | None = None,
     ) -> Comparison:
         """How much better this run is than another, on the same images: of a folder, as `evaluate` chooses them for each, or what both
-        held back. Images that either learned from are left out.
+        held back. Images that either learned from are left out. `tile` is that of `predictions`, for both.
 
         Raises ArgumentError for runs of two tasks or of other classes, DataError where no image is left.
         """
         from .comparing import compare
 
-        return compare(self, other, data, format, batch_size, workers)
+        return compare(self, other, data, format, batch_size, workers, tile)
 
     def answered(
-        self, samples: Sequence[Sample], what: str, batch_size: int = 32, workers: int = 2
+        self, samples: Sequence[Sample], what: str, batch_size: int = 32, workers: int = 2, tile: int | None = None
     ) -> tuple[list[Any], list[Sample], list[Problem]]:
         """What the network answers for samples, those that could be read, and what is wrong with the others; shows its progress.
 
@@ -130,7 +137,8 @@ class Run:
         problems: list[Problem] = []
         with freed_memory_kept(), progress_bar("Measuring") as bar:
             row = bar.add_task(what, total=len(samples), note="")
-            for numbers, said, unreadable in self._results([s.path for s in samples], batch_size, workers, self.task):
+            paths = [sample.path for sample in samples]
+            for numbers, said, unreadable in self._results(paths, batch_size, workers, self.task, tile):
                 results += said
                 read += [samples[number] for number in numbers]
                 problems += unreadable.values()
@@ -141,9 +149,15 @@ class Run:
         return results, read, problems
 
     def _results(
-        self, paths: Sequence[Path], batch_size: int, workers: int, task: Task
+        self, paths: Sequence[Path], batch_size: int, workers: int, task: Task, tile: int | None = None
     ) -> Iterator[tuple[list[int], list[Any], dict[int, Problem]]]:
-        """For each batch of files the numbers of the readable ones, what is found there, and what is wrong with the others."""
+        """For each batch of files the numbers of the readable ones, what is found there, and what is wrong with the others.
+
+        In tiles where some are asked for, or the network was trained on tiles.
+        """
+        if (asked := task.tile if tile is None else tile) is not None:
+            yield from self._tiled_results(paths, asked, task)
+            return
         ask, spec = loop.asking(self.model), self.image
         for numbers, pixels, problems in decoded(paths, spec, batch_size, workers):
             if not numbers:
@@ -248,9 +262,9 @@ class Run:
 
         `save` is a folder for the pictures with what is found drawn in. With `tile` (pixels) a detector looks at squares of that size
         too, for small objects in large pictures (see `detectors.TrainedDetector`), and a segmentation at squares alone, as they
-        are (see `TrainedSegmenter`). A detector's `options` are `conf` (the least score), `iou` (the overlap from which two boxes of a class
-        are one), `max_det` (the most objects in an image) and `nms` ("hard", or "soft": a box like a better one is not removed, its
-        score is lowered). Raises ArgumentError for an option that the task does not have.
+        are (see `TrainedSegmenter`); one that was trained on tiles looks at squares of their size unless another is said. A detector's
+        `options` are `conf` (the least score), `iou` (the overlap from which two boxes of a class are one), `max_det` (the most objects
+        in an image) and `nms` ("hard", or "soft": a box like a better one is not removed, its score is lowered). Raises ArgumentError for an option that the task does not have.
         """
         every = expand([files] if isinstance(files, (str, Path)) else list(files))
         paths = [path for path in every if not is_video(path)]
@@ -258,11 +272,7 @@ class Run:
         task = self.task.with_options({name: value for name, value in options.items() if value is not None})
         for path in (path for path in every if is_video(path)):
             yield from self._frames(path, save, tile, task)
-        if tile is None:
-            batches = self._results(paths, batch_size, workers, task)
-        else:
-            batches = self._tiled_results(paths, tile, task)
-        for numbers, results, problems in batches:
+        for numbers, results, problems in self._results(paths, batch_size, workers, task, tile):
             said: dict[int, Any] = {
                 number: task.prediction(paths[number], result, classes)
                 for number, result in zip(numbers, results, strict=True)

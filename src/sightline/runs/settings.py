@@ -23,6 +23,7 @@ from ..training.numerics import AUTO, PRECISIONS
 from .rates import OPTIMIZERS, SCHEDULES
 
 MOST_PIXELS = 16384  # a side of what a network is fed
+LEAST_TILE = 16  # pixels a side
 FREEZE = ("backbone",)
 UNFREEZE = ("last-stage", "all")
 REFUSE, FIT = "refuse", "auto"
@@ -74,6 +75,7 @@ class Settings:
     head: str = "unet"
     pixel_loss: str = "cross-entropy"
     class_weights: str = "none"
+    tile: int | None = None
     recipe: str = "plain"
     precision: str = "auto"
     fit_memory: str | dict[str, Any] = REFUSE  # in a run's own file what "auto" has taken
@@ -144,6 +146,7 @@ class Settings:
         object.__setattr__(self, "classes", tuple(classes))
         if self.classes and TASKS[self.task].takes_labels:
             raise ArgumentError("--classes chooses boxes", received=f"--task {self.task}", fix="Leave it out")
+        _check("tile", self.tile, lambda v: _is_whole(v) and v >= LEAST_TILE, f"at least {LEAST_TILE} pixels")
         TASKS[self.task](**self.task_options)  # raises
         for name, others in _DEFAULTS.items():
             if name not in TASKS[self.task].own_settings and getattr(self, name) != others:

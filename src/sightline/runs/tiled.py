@@ -13,7 +13,7 @@ from ..models import Model
 from ..segmenting import TrainedSegmenter
 from ..tasks import Task
 from ..tasks.class_maps import ClassMap
-from ..tasks.detect import Detect
+from ..tasks.detect import LEAST, Detect
 from ..tasks.segment import Segment
 
 
@@ -21,7 +21,13 @@ def answering(task: Task, model: Model, tile: int) -> Callable[[np.ndarray], Any
     """What makes of an image's pixels (height, width, channels) the task's result. Raises ArgumentError for a task that has no tiles."""
     if isinstance(task, Detect):
         detector = TrainedDetector(model, tile)
-        return lambda image: (detector.detect(image, **vars(task)), image.shape[:2])
+        conf, iou, max_det, nms = (
+            min(LEAST, task.conf),
+            task.iou,
+            task.max_det,
+            task.nms,
+        )  # as many as of a whole picture
+        return lambda image: (detector.detect(image, conf=conf, iou=iou, max_det=max_det, nms=nms), image.shape[:2])
     if isinstance(task, Segment):
         segmenter = TrainedSegmenter(model, tile)
         return lambda image: ClassMap.of(segmenter.segment(image))

@@ -43,7 +43,7 @@ def train(
     `settings` are the command line's flags (model, network, epochs, batch_size, image_size, color_mode, resize, augment, format,
     group_pattern, classes, allow, cache, lr, optimizer, schedule, warmup, ema, clip, patience, time_budget, tensorboard, precision, fit_memory, device,
     workers, seed, name, exist_ok, runs, task, weights, freeze, unfreeze, backbone_lr, weight_decay, label_smoothing,
-    dropout, box_loss, head, pixel_loss, class_weights, recipe); `config` is a YAML file of the same, which a flag overrides.
+    dropout, box_loss, head, pixel_loss, class_weights, tile, recipe); `config` is a YAML file of the same, which a flag overrides.
     `resume` is the folder of a run that was killed, or that should have more epochs: it goes on where it stood, to the
     same bits as if it had never stopped, with the settings it began with (epochs, time_budget and workers may differ).
     Under `torchrun` its processes train together, each its rows of every batch; the first one writes and speaks.
@@ -143,8 +143,13 @@ def _tell_of_end(
 
 def _measure(run: Run, task: Task, images: dict[str, Images], settings: Settings, log: Log) -> None:
     """Measure the best epoch on the images that chose nothing: the test split, or the validation's where there is none."""
-    split = "test" if len(images.get("test", ())) else "validation"
-    measures = measure(run.model, task, split, images[split], run.classes, settings.batch_size, settings.thread_count)
+    if settings.tile is not None:  # its images are tiles, a person's are whole
+        measures, _ = run.evaluate(batch_size=settings.batch_size, workers=settings.thread_count)
+    else:
+        split = "test" if len(images.get("test", ())) else "validation"
+        own, size, workers = images[split], settings.batch_size, settings.thread_count
+        measures = measure(run.model, task, split, own, run.classes, size, workers)
+    split = measures.split
     write_json(run.folder.evaluation, measures.as_dict())
     task.draw(measures, run.classes, run.folder.picture)
     task.draw_mistakes(measures, run.folder.mistakes)

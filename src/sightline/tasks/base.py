@@ -162,6 +162,7 @@ class Task(abc.ABC):
     picture: str  # what that picture shows
     wrong = ""  # what the picture of `draw_mistakes` shows
     meanings: Mapping[str, str] = {}  # what the names of headlines and of columns mean, for who does not know them
+    tile: int | None = None  # the side, in pixels, of the squares in which it looks at large pictures, where it does
     takes_labels = False  # whether images are told apart by one class each
     defaults: dict[str, Any] = {}  # noqa: RUF012  # settings that differ from a run's, unless a person says otherwise
 

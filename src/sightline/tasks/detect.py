@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Detect(Task):
 
     `conf` is the least score of what is predicted, `iou` the overlap from which two boxes of a class say the same, `max_det`
     the most objects in an image, and `nms` what becomes of boxes that say the same as a better one: "hard" removes them, "soft"
-    lowers their scores. Measured is all from a score of 0.01.
+    lowers their scores. With `tile` (pixels) it learns from squares of that size too, and looks at them. Measured is all from a score of 0.01.
     """
 
     name = "detect"
@@ -60,8 +60,12 @@ class Detect(Task):
     }
     defaults = {"model": "yolo_n", "resize": "letterbox", "augment": "light"}  # noqa: RUF012
 
-    def __init__(self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100, nms: str = "hard"):
-        self.conf, self.iou, self.max_det = conf, iou, max_det
+    own_settings = ("tile",)
+
+    def __init__(
+        self, conf: float = 0.25, iou: float = 0.6, max_det: int = 100, nms: str = "hard", tile: int | None = None
+    ):
+        self.conf, self.iou, self.max_det, self.tile = conf, iou, max_det, tile
         self.nms = choose("non-maximum suppression", nms, ops.SUPPRESSIONS)
 
     def network(self, source: Source, spec: ImageSpec, classes: Sequence[str]) -> Model:
@@ -83,6 +87,12 @@ class Detect(Task):
         size = SIZES.get(source.name.removeprefix("yolo_"), SIZES["s"])
         there = [value for value in maps if value is not None]
         return on_backbone(backbone, there, detection_head(there, STRIDES, len(classes), size), self.name)
+
+    def metadata(self) -> dict[str, Any]:
+        return {} if self.tile is None else {"tile": self.tile}
+
+    def for_network(self, metadata: Mapping[str, Any]) -> Task:
+        return self if metadata.get("tile") is None else self.with_options({"tile": metadata["tile"]})
 
     def targets(self, classes: int, shares: bool) -> Targets:
         return padded_boxes
