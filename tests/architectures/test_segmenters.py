@@ -140,6 +140,10 @@ def test_probabilities_and_what_is_refused():
         sl.segmenter("fcn8")
     with pytest.raises(ArgumentError, match="at least 2"):
         sl.segmenter("unet", classes=1)
+    with pytest.raises(ArgumentError, match="backbone is a network's name"):
+        sl.segmenter("unet", model)
+    with pytest.raises(ArgumentError, match=r"input_shape is \(height, width, channels\)"):
+        sl.segmenter("unet", "unet_small", 32)
     with pytest.raises(ShapeError, match="unet_small"):
         SEGMENTERS["unet"](sl.Sequential([sl.Input((8, 8, 1)), layers.Conv2D(2, 3, 2, padding="same")]), 2)
     with pytest.raises(ArgumentError, match="8, 16 or 32"):

@@ -150,16 +150,20 @@ def create_backbone(
 
 
 def _checked_shape(name: str, architecture: Architecture, input_shape: Sequence[int] | None) -> tuple[int, int, int]:
-    shape = tuple(input_shape or architecture.input_shape)
-    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+    shape = architecture.input_shape if input_shape is None else input_shape
+    if (
+        not isinstance(shape, Sequence)
+        or len(shape) != 3
+        or not all(isinstance(size, int) and size > 0 for size in shape)
+    ):
         raise ArgumentError("input_shape is (height, width, channels)", received=repr(input_shape))
     if min(shape[:2]) < architecture.minimum:
         least = f"{architecture.minimum}x{architecture.minimum}"
         raise ArgumentError(
-            f"{name} cannot be made for images of {shape}: it takes images of at least {least}",
+            f"{name} cannot be made for images of {tuple(shape)}: it takes images of at least {least}",
             fix="Use larger images, or a smaller network such as small_cnn",
         )
-    return shape
+    return shape[0], shape[1], shape[2]
 
 
 def _name_of(model: Model, value: Value) -> str:

@@ -55,7 +55,11 @@ def segmenter(
     backbone = BACKBONES[name] if backbone is None else backbone
     if not isinstance(classes, int) or classes < 2:
         raise ArgumentError("classes is a whole number of at least 2", received=repr(classes))
-    shape = tuple(default_shape(backbone) if input_shape is None else input_shape)
+    if not isinstance(backbone, str):
+        raise ArgumentError(
+            "backbone is a network's name", received=type(backbone).__name__, fix="sl.list_models() has them"
+        )
+    shape = default_shape(backbone) if input_shape is None else input_shape
     takes_dense = name.startswith("fcn") and backbone in VGG and weights is not None
     # Their weights are for the published size, so there they are read
     published = (*default_shape(backbone)[:2], shape[-1]) if takes_dense else shape
