@@ -15,9 +15,9 @@ import sightline as sl
 from real_images import digits, scenes
 from sightline.layers import (
     AveragePooling2D,
+    BatchNormalization,
     Conv2D,
     Dense,
-    Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
     MaxPooling2D,
@@ -33,26 +33,29 @@ POOLINGS = {"max": MaxPooling2D, "average": AveragePooling2D}
 def with_windows(way: str) -> Any:
     kind, window = way.split()
     pooling, size = POOLINGS[kind], int(window[0])
-    return sl.Sequential(
-        [
-            sl.Input((32, 32, 3)),
-            Conv2D(16, 3, padding="same", activation="relu"), pooling(size),
-            Conv2D(32, 3, padding="same", activation="relu"), pooling(size),
-            Conv2D(64, 3, padding="same", activation="relu"),
-            Flatten(), Dense(64, activation="relu"), Dense(10, activation="softmax"),
+    layers: list[Any] = []
+    for filters in (16, 32, 64):
+        layers += [
+            Conv2D(filters, 3, padding="same", activation="relu"),
+            pooling(size),
+            BatchNormalization(momentum=0.9),
         ]
-    )  # fmt: skip
+    del layers[-2]  # what follows the last convolution is the maximum of the whole map
+    head = [GlobalMaxPooling2D(), Dense(64, activation="relu"), Dense(10, activation="softmax")]
+    return sl.Sequential([sl.Input((32, 32, 3)), *layers, *head])
 
 
 def with_global_pooling(way: str) -> list[Any]:
     """Networks for each canvas that share their layers."""
-    body = [Conv2D(filters, 3, padding="same", activation="relu") for filters in (16, 32, 64)]
-    head = [GlobalMaxPooling2D() if way.endswith("max") else GlobalAveragePooling2D()]
-    head += [Dense(64, activation="relu"), Dense(10, activation="softmax")]
+    layers: list[Any] = []
+    for filters in (16, 32, 64):
+        layers += [Conv2D(filters, 3, padding="same", activation="relu"), BatchNormalization(momentum=0.9)]
+    layers.append(GlobalMaxPooling2D() if way.endswith("max") else GlobalAveragePooling2D())
+    layers += [Dense(64, activation="relu"), Dense(10, activation="softmax")]
     models = []
     for canvas in CANVASES:
         x = inputs = sl.Input((canvas, canvas, 1))
-        for layer in body + head:
+        for layer in layers:
             x = layer(x)
         models.append(sl.Model(inputs, x))
     return models
@@ -75,7 +78,7 @@ def main() -> None:
             return {"right": right(model, *tested[:2])}
         models = with_global_pooling(way)
         x, y = digits(canvas=CANVASES[0])[0]
-        train(models[0], x[: options.images], y[: options.images], 2 * options.epochs)
+        train(models[0], x[: options.images], y[: options.images], options.epochs)
         pairs = zip(CANVASES, models, strict=True)
         return {str(canvas): right(model, *digits(canvas=canvas)[1]) for canvas, model in pairs}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import sightline as sl
 from real_images import scenes
-from sightline.layers import AveragePooling2D, Conv2D, Dense, Flatten, MaxPooling2D
+from sightline.layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, GlobalMaxPooling2D, MaxPooling2D
 from trials import Trial, arguments, collect, difference, hits, mean, of_way, right, table, text
 
 WAYS = ("max pooling", "average pooling", "stride 2", "stride 2, one more")
@@ -28,10 +28,12 @@ def halving(way: str, filters: int) -> list[Any]:
 
 
 def network(way: str) -> Any:
-    convolution = Conv2D(64, 3, padding="same", activation="relu")
-    body = [*halving(way, 16), *halving(way, 32), convolution]
-    head = [Flatten(), Dense(64, activation="relu"), Dense(10, activation="softmax")]
-    return sl.Sequential([sl.Input((32, 32, 3)), *body, *head])
+    layers: list[Any] = []
+    for filters in (16, 32):
+        layers += [*halving(way, filters), BatchNormalization(momentum=0.9)]
+    layers += [Conv2D(64, 3, padding="same", activation="relu"), BatchNormalization(momentum=0.9), GlobalMaxPooling2D()]
+    head = [Dense(64, activation="relu"), Dense(10, activation="softmax")]
+    return sl.Sequential([sl.Input((32, 32, 3)), *layers, *head])
 
 
 def main() -> None:
