@@ -37,6 +37,7 @@ def margins(axes: Any, trials: list[Trial]) -> None:
         own = of_way(trials, way)
         sides = [key for key in own[0] if key.isdigit()]
         line(axes, [int(side) for side in sides], [mean(hits(own, side)) for side in sides], way)
+    axes.set_xticks([int(side) for side in sides])
     axes.set(title="pooling over a map with more margin", xlabel="pixels a side (learned from 16)")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sightline as sl
 from real_images import Split, mobilenet_features, photos
-from trials import Trial, arguments, collect, hits, mean, of_way, right, table, text
+from trials import Trial, arguments, collect, difference, hits, mean, of_way, right, table, text
 
 DETAILS = ("8 in 128", "16 in 128", "32 in 128", "64 in 128")
 SIZES = ("32", "64", "96", "128")
@@ -40,12 +40,13 @@ def main() -> None:
         return {"right": right(head, *features("test", way)), "macs": macs(int(way.split()[-1]))}
 
     trials = collect("image_size", options, trial)
-    rows = []
+    rows, whole = [], of_way(trials, SIZES[-1])
     for way in options.ways:
         own = of_way(trials, way)
         n = hits(own).shape[1]
-        rows.append([way, text(mean(hits(own))), n, f"{own[0]['macs'] / 1e6:.0f} M"])
-    print(table(["pixels a side", "test accuracy", "n", "multiply-adds a photo"], rows))
+        beside = text(difference(hits(own), hits(whole)), "+") if whole and way != SIZES[-1] else ""
+        rows.append([way, text(mean(hits(own))), beside, n, f"{own[0]['macs'] / 1e6:.0f} M"])
+    print(table(["pixels a side", "test accuracy", f"beside {SIZES[-1]}", "n", "multiply-adds a photo"], rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """To halve a feature map: a convolution of stride 2, or pooling behind one of stride 1?
 
-python experiments/stride_or_pooling.py [--ways "max pooling" "stride 2" ...] [--seeds 3] [--epochs 8] [--out FOLDER]
+python experiments/stride_or_pooling.py [--ways "max pooling" "stride 2" ...] [--seeds 5] [--epochs 8] [--out FOLDER]
 
 Three convolutions classify digits on textured grounds of 32x32 pixels; the feature map is halved twice. "stride 2, one more" has
 a convolution of stride 2 in the place of each pooling (Springenberg, Dosovitskiy, Brox & Riedmiller, 2015).
@@ -37,7 +37,7 @@ def network(way: str) -> Any:
 
 
 def main() -> None:
-    options = arguments(__doc__, WAYS, seeds=3, epochs=8)
+    options = arguments(__doc__, WAYS, seeds=5, epochs=8)
     learned, tested = scenes(options.images or 2000, 32, "train"), scenes(500, 32, "test")
 
     def trial(way: str, seed: int) -> Trial:

@@ -1,6 +1,6 @@
 """Top-1 and top-5 accuracy with many classes that look alike: how often is a wrong answer a near miss?
 
-python experiments/top_k.py --data PHOTOS --weights MOBILENET [--ways "numbers, 500" photos ...] [--seeds 3] [--epochs 40] [--out FOLDER]
+python experiments/top_k.py --data PHOTOS --weights MOBILENET [--ways "numbers, 500" photos ...] [--seeds 5] [--epochs 40] [--out FOLDER]
 
 "numbers": two handwritten digits beside one another are one of 100 classes, of which 18 share a digit with a number at its place; a network
 learns from so many numbers, and is tested on 2,000 of other people's digits. "photos": ten kinds of clothing (PHOTOS has train/ and test/ with a folder
@@ -49,7 +49,7 @@ def ranks(model: Any, x: np.ndarray, y: np.ndarray) -> Trial:
 
 def main() -> None:
     about = "a folder of photos, with train/ and test/"
-    options = arguments(__doc__, WAYS, seeds=3, epochs=40, data=about, weights=True)
+    options = arguments(__doc__, WAYS, seeds=5, epochs=40, data=about, weights=True)
     train, test = digits()
     kept: dict[str, Split] = {}  # features, the same for each seed
 

@@ -1,6 +1,6 @@
 """Each pooling of 2x2 drops 75 % of the values: what a classification and a segmentation lose by it.
 
-python experiments/what_pooling_drops.py --data NUCLEI [--ways "classify 0" "segment 3" ...] [--seeds 2] [--epochs 8] [--out FOLDER]
+python experiments/what_pooling_drops.py --data NUCLEI [--ways "classify 0" "segment 3" ...] [--seeds 3] [--epochs 6] [--out FOLDER]
 
 Four convolutions classify digits on textured grounds of 24x24 pixels, four others say of each pixel of a micrograph whether
 it is a nucleus's; behind the first 0 to 3 there is a max pooling. The segmentation enlarges its last map again; "with skips" it does
@@ -25,7 +25,7 @@ from sightline.layers import (
     MaxPooling2D,
     UpSampling2D,
 )
-from trials import Trial, arguments, collect, hits, mean, of_way, right, table, text
+from trials import Trial, arguments, collect, difference, hits, mean, of_way, right, table, text
 
 CLASSIFY = tuple(f"classify {poolings}" for poolings in range(4))
 SEGMENT = (*(f"segment {poolings}" for poolings in range(4)), "segment 3 with skips")
@@ -78,7 +78,7 @@ def overlaps(model: Any, x: np.ndarray, masks: np.ndarray) -> Trial:
 
 
 def main() -> None:
-    options = arguments(__doc__, CLASSIFY + SEGMENT, seeds=2, epochs=8, data="the folder of nuclei")
+    options = arguments(__doc__, CLASSIFY + SEGMENT, seeds=3, epochs=6, data="the folder of nuclei")
     learned, tested = scenes(options.images or 1500, SCENE, "train"), scenes(500, SCENE, "test")
     slides, held_back = nuclei(options.data, "train", CROP), nuclei(options.data, "val", CROP)
 
@@ -95,13 +95,26 @@ def main() -> None:
     trials = collect("what_pooling_drops", options, trial)
     rows = []
     for way in options.ways:
-        own = of_way(trials, way)
-        rows.append(
-            [way, text(mean(hits(own))), f"{own[0]['macs'] / 1e6:.1f} M", f"{own[0]['activations'] / 1e6:.2f} MB"]
-        )
+        own, without = of_way(trials, way), of_way(trials, f"{way.split()[0]} 0")
+        beside = text(difference(hits(own), hits(without)), "+") if without and not way.endswith(" 0") else ""
+        rows.append([way, text(mean(hits(own))), beside])
+        rows[-1] += [f"{own[0]['macs'] / 1e6:.1f} M", f"{own[0]['activations'] / 1e6:.2f} MB"]
         for key in ("boundary", "follows"):
             rows[-1].append(f"{np.mean([each[key] for each in own]):.3f}" if key in own[0] else "")
-    print(table(["poolings", "accuracy, or mean IoU", "multiply-adds", "activations", "boundary F1", "follows"], rows))
+    print(
+        table(
+            [
+                "poolings",
+                "accuracy, or mean IoU",
+                "beside none",
+                "multiply-adds",
+                "activations",
+                "boundary F1",
+                "follows",
+            ],
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":
