@@ -75,3 +75,11 @@ def run(monkeypatch, capsys):
         return said
 
     return call
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+    """No report of the trainings in this process: it takes longer than a small training, and has tests of its own."""
+    from sightline.runs import Run
+
+    monkeypatch.setattr(Run, "report", lambda self, say: self.folder.report)

@@ -108,6 +108,7 @@ def test_missing_folder(expect_refusal):
     expect_refusal("train", "nowhere", *QUICK, words=("nowhere", "no folder", "Check the path"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_runs_that_lie_in_the_data_are_no_class(run, colors, monkeypatch):
     monkeypatch.chdir(colors)
     for name in ("first", "second"):
@@ -201,6 +202,7 @@ def test_braces_in_names_are_letters(run, work):
     assert run("train", "colors {0} {x", *QUICK).code == 0
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_batch_of_one_trains(run, work):
     write_colors(work / "colors", each=5)  # 3 of each in training
     assert run("train", "colors", *QUICK, "--batch-size", "4").code == 0
@@ -258,6 +260,7 @@ def test_data_in_a_settings_file_of_another_kind(expect_refusal, work):
     expect_refusal("train", "--config", "my.yaml", words=("data",))
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("name", ["data", "epochs", "lr", "batch_size", "seed", "device", "runs", "model", "task"])
 def test_null_in_a_settings_file_is_the_default_or_refused(run, work, name):
     write_colors(work / "colors", each=6)
@@ -268,6 +271,7 @@ def test_null_in_a_settings_file_is_the_default_or_refused(run, work, name):
     assert (said.code == 0) == Path("runs").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_scientific_numbers_in_a_settings_file(run, work):
     write_colors(work / "colors", each=6)
     (work / "my.yaml").write_text("lr: 1e-3\n")  # YAML 1.1 reads this as text
@@ -291,6 +295,7 @@ def test_settings_file_works_and_flags_win(run, work):
 # --- runs that are there already -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_name_that_exists(run, expect_refusal, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
@@ -308,6 +313,7 @@ def test_a_folder_that_is_no_run_is_left_alone(expect_refusal, colors, work, fla
     expect_refusal("train", colors, *QUICK, "--name", "mine", *flags, words=("runs/classify/mine", "--name"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_what_is_not_the_runs_survives_exist_ok(run, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
@@ -318,6 +324,7 @@ def test_what_is_not_the_runs_survives_exist_ok(run, work):
     assert note.read_text() == "precious"
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_training_that_cannot_begin_costs_no_earlier_run(run, expect_refusal, work):
     write_colors(work / "colors", each=6)
     command = ("train", "colors", *QUICK, "--name", "mine")
@@ -384,6 +391,7 @@ def test_network_of_a_file_without_a_function(expect_refusal, colors, work):
     expect_refusal("train", colors, "--model", "nets.py", words=("nets.py", "file and a function", ":"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_network_of_a_file_works(run, work):
     write_colors(work / "colors", each=6)
     (work / "nets.py").write_text(GOOD)
@@ -393,6 +401,7 @@ def test_network_of_a_file_works(run, work):
     assert "red00.png" in said.out
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_file_named_like_a_library_does_not_replace_it(run, work, monkeypatch):
     monkeypatch.setitem(sys.modules, "json", json)
     write_colors(work / "colors", each=6)
@@ -410,6 +419,7 @@ def test_a_function_named_like_an_emoji(expect_refusal, colors, work):
 # --- images that cannot be read --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_class_of_which_nothing_can_be_read(expect_refusal, colors):
     for path in (colors / "green").iterdir():
         path.write_text("no picture")
@@ -446,6 +456,7 @@ def test_unreadable_images_are_listed_skipped_and_counted(run, colors):
     assert not set(used) & set(bad)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_name_that_is_not_unicode(run, work):
     write_colors(work / "colors", each=6)
     (work / "colors" / "red" / "red00.png").rename(work / "colors" / "red" / "rou\udce9.png")  # latin-1 on disk

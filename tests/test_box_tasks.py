@@ -248,6 +248,7 @@ def test_measuring_nothing_found_and_a_class_that_is_not_there():
     json.dumps(measures.as_dict(), allow_nan=False)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_memory_of_a_detector_is_planned():
     with torch.device("meta"):
         model = Detect().network(find_source("yolo_n"), ImageSpec(64, 64, 3), ["a", "b", "c"])
@@ -308,6 +309,7 @@ def test_a_run_that_detects_goes_on_to_the_same_bits(scenes, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(*(w.values() for w in weights), strict=True))
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("box_loss", ["mse", "huber", "giou"])
 def test_a_run_that_localizes(scenes, tmp_path, run, capsys, box_loss):
     found = train(scenes, "localize", tmp_path, box_loss=box_loss, augment="none")
@@ -324,6 +326,7 @@ def test_a_run_that_localizes(scenes, tmp_path, run, capsys, box_loss):
     assert 0 <= top <= top + height <= 128
 
 
+@pytest.mark.usefixtures("without_report")
 def test_some_classes_alone(scenes, tmp_path):
     found = train(scenes, "detect", tmp_path, classes=("1", "7"), epochs=1)
     assert found.classes == ["1", "7"]
@@ -343,6 +346,7 @@ def network(input_shape, classes):
 """
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("task", ["detect", "localize"])
 def test_a_network_of_ones_own_is_a_backbone(scenes, tmp_path, task):
     (tmp_path / "own.py").write_text(OWN)
@@ -432,6 +436,7 @@ def test_small_objects_are_found_in_tiles():
         TrainedDetector(sl.create("mnist_cnn"))
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("nms", ["hard", "soft"])
 def test_predict_and_a_detector_suppress_alike(detected, scenes, nms):
     picture = sorted(scenes["detect"].rglob("*.png"))[0]

@@ -13,6 +13,8 @@ from sightline.structures import ImageSpec
 from sightline.tasks.detect import Detect
 from sightline.tasks.localize import Localize
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 TASKS = {"detect": Detect, "localize": Localize}
 SPEC = ImageSpec(64, 64, 3)
 

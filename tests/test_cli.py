@@ -182,6 +182,7 @@ def test_evaluate_gives_what_the_training_measured(run, trained, photos):
     assert "n = 90" in out
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_same_seed_gives_the_same_run(trained, photos, tmp_path):
     again = sl.train(photos, model="small_cnn", image_size=16, epochs=6, runs=str(tmp_path), name="colors", seed=3)
     weights = [run.path / "weights" / "last.sightline" for run in (trained, again)]
@@ -203,6 +204,7 @@ def test_settings_from_a_file_and_the_command_line(run, photos, tmp_path, monkey
     assert run("report", "runs/classify/mine")[0] == 0
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_network_from_a_person_s_own_file(run, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nets.py").write_text(

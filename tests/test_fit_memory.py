@@ -116,7 +116,8 @@ def network(norm):
     )
 
 
-@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("norm", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_ways_begin_with_the_cheapest(norm, monkeypatch):
     monkeypatch.setattr(fitting_memory, "sixteen_bits", lambda device: "bfloat16")
     plan = memory(network(norm), 32)
@@ -184,6 +185,8 @@ def test_a_run_resumes_the_way_that_it_took(photos, monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.slow
 def test_a_run_that_fitted_goes_on_where_memory_is_short(photos, monkeypatch, tmp_path):
     arguments = small_run(photos, tmp_path)
     run = sl.train(photos / "photos", name="run", epochs=1, **arguments)

@@ -156,6 +156,7 @@ def photos(tmp_path_factory):
 SMALL = ["--model", "small_cnn", "--image-size", 16, "--epochs", 1, "--batch-size", 8, "--workers", 1]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_cross_validation_goes_on_after_a_kill_and_decodes_each_image_once(run, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))

@@ -180,6 +180,7 @@ def test_an_update_too_large_for_float16_is_left_out_and_the_factor_halved():
     assert not any(map(torch.equal, before, model.parameters()))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_16_bit_training_that_is_resumed_stays_in_it(auto, seconds, tmp_path):
     class Stop(sl.callbacks.Callback):
         left = -1
@@ -252,6 +253,8 @@ with open("/proc/self/statm") as file:
 """
 
 
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
 def test_freed_memory_is_kept_within_and_given_back_after():
     """In a process of its own, whose first tensor torch has yet to make."""

@@ -160,7 +160,7 @@ def test_python_of_the_page_on_segmentation(folder, capsys):
     assert run_listings("segmentation", sl=sl, run=run) == 1
 
 
-@pytest.mark.parametrize("blocks", [2, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("blocks", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_commands(folder, monkeypatch, capsys, blocks):
     """The first ones, and (in minutes) all, for they build on one another."""
     for task in ("detect", "segment"):

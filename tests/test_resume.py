@@ -440,6 +440,7 @@ def copied_run(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "moved" / "one"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_finished_run_takes_more_epochs_wherever_it_lies(copied_run, run):
     code, out, _ = run("train", "--resume", copied_run, "--epochs", "3")
     assert code == 0
@@ -486,6 +487,7 @@ def test_what_a_resumed_run_cannot_be_given_is_refused(copied_run, run, flags):
     assert (copied_run / "config.yaml").read_text() == settings
 
 
+@pytest.mark.usefixtures("without_report")
 def test_why_a_run_ended_early_is_in_its_log(finished, run):
     words = ["train", finished.parents[2] / "photos", "--model", "small_cnn", "--image-size", "8", "--epochs", "3"]
     runs = ["--runs", finished.parents[1]]

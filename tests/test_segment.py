@@ -237,6 +237,7 @@ def test_classes_in_another_order_are_measured_alike(scenes, trained, tmp_path):
     assert [h.value for h in measures.headlines] == [h.value for h in trained.measures.headlines]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_colors_travel_with_the_model(tmp_path):
     rng = np.random.default_rng(0)
     for sub in ("images", "masks"):
@@ -271,6 +272,7 @@ def some_masks(n=12, size=(48, 48), kind=np.uint8):
     return [rng.integers(0, 3, size).astype(kind) for _ in range(n)]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_masks_of_sixteen_bits_and_pixels_without_a_class(tmp_path):
     masks = some_masks(kind=np.uint16)
     for mask in masks:
@@ -288,6 +290,7 @@ def test_a_mask_of_nothing_known_neither_teaches_nor_counts(tmp_path):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize(
     ("spoil", "words", "goes_on"),
     [
@@ -334,6 +337,7 @@ def test_settings_that_cannot_be_are_told(scenes, run):
     assert "--task segment" in err
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("loss", ["dice", "focal", "cross-entropy+dice"])
 def test_every_loss_learns(scenes, tmp_path, loss):
     made = sl.train(scenes, runs=str(tmp_path), **SETTINGS, pixel_loss=loss, class_weights="none")

@@ -205,12 +205,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(weights(one).values(), weights(other).values(), strict=True))
 
 
-@pytest.fixture
-def _no_report(monkeypatch):
-    monkeypatch.setattr(Run, "report", lambda self, say: self.folder.report)
-
-
-@pytest.mark.usefixtures("_no_report")
+@pytest.mark.usefixtures("without_report")
 def test_a_run_on_tiles_goes_on_to_the_same_bits(trained, data, tmp_path):
     sl.train(data, **CHOSEN, epochs=1, tile=64, runs=str(tmp_path), name="parted")
     parted = sl.train(resume=tmp_path / "detect" / "parted", epochs=2)
@@ -218,7 +213,7 @@ def test_a_run_on_tiles_goes_on_to_the_same_bits(trained, data, tmp_path):
     assert parted.measures == trained.measures
 
 
-@pytest.mark.usefixtures("_no_report")
+@pytest.mark.usefixtures("without_report")
 def test_a_tile_as_large_as_every_picture_changes_nothing(data, tmp_path):
     runs = [
         sl.train(data, **CHOSEN, epochs=1, runs=str(tmp_path), name=name, **more)

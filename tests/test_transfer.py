@@ -15,6 +15,8 @@ from sightline.runs.networks import build_network, find_source
 from sightline.structures import ImageSpec
 from sightline.tasks.classify import Classify
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 SIDE = 32
 
 
@@ -90,6 +92,7 @@ def test_the_last_stage_is_unfrozen_without_its_batch_normalizations(photos, wei
     assert all(name.startswith("layer4_") and ("conv" in name or "downsample_0" in name) for name in names)
 
 
+@pytest.mark.slow
 def test_all_is_unfrozen_without_batch_normalizations(photos, weights):
     names = changed(train(photos, weights, unfreeze="all"), weights)
     assert {"conv1.weight", "layer2_0_downsample_0.weight", "layer4_1_conv2.weight"} <= names

@@ -385,6 +385,7 @@ def test_pictures_of_one_fixed_camera_can_be_trained_on(tmp_path, capsys):
         assert ("look alike from afar" in capsys.readouterr().out) == warned
 
 
+@pytest.mark.usefixtures("without_report")
 def test_evaluate_reads_what_the_data_are_now(run, tmp_path):
     """The data that a run was trained on, changed since: given splits are read anew, drawn ones refused where they differ."""
     root = photos(tmp_path / "data", 12)
@@ -494,6 +495,8 @@ def test_a_training_with_wrong_words(run, tmp_path, flags, said):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.slow
 def test_a_training_with_shares_of_classes_and_a_warm_cache(tmp_path, monkeypatch):
     """Mixup trains on shares; and the pixels' way, cold, warm or not kept, changes nothing."""
     monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))

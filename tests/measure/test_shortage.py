@@ -10,6 +10,8 @@ from sightline.errors import SightlineError
 from sightline.measure import limits, memory, shortage
 from sightline.rewrite import recompute
 
+pytestmark = pytest.mark.usefixtures("without_report")
+
 
 @pytest.fixture
 def free(monkeypatch):

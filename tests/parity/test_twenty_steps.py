@@ -170,7 +170,7 @@ def float64() -> Iterator[None]:
         pytest.param("mnist_cnn", "SGD", 2**-7, marks=pytest.mark.slow),
         pytest.param("mnist_cnn", "RMSprop", 2**-10, marks=pytest.mark.slow),
         pytest.param("signs_cnn", "Adam", 2**-14, marks=pytest.mark.slow),
-        ("signs_cnn", "SGD", 2**-8),
+        pytest.param("signs_cnn", "SGD", 2**-8, marks=pytest.mark.slow),
         pytest.param("signs_cnn", "RMSprop", 2**-15, marks=pytest.mark.slow),
     ],
 )

@@ -56,7 +56,8 @@ def assert_same(found, expected, what):
 
 
 @pytest.mark.parametrize(
-    ("scenario", "count"), [("trained", 2), ("few", 3), pytest.param("trained", 3, marks=pytest.mark.slow)]
+    ("scenario", "count"),
+    [("trained", 2), *(pytest.param(name, 3, marks=pytest.mark.slow) for name in ("few", "trained"))],
 )
 def test_the_number_of_processes_changes_nothing(alone, tmp_path, scenario, count):
     everyone, _ = run(scenario, tmp_path, count)

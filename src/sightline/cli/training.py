@@ -53,7 +53,7 @@ from .output import is_first, print_json
 
 def demo(
     task: Annotated[str, typer.Option(help="classify, localize, detect or segment.")] = "classify",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, 14, 6 and 4].")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images [20, 14, 6 and 3].")] = None,
     runs: Annotated[str, typer.Option(help="The folder of all runs.")] = "runs",
 ) -> None:
     """Train on real handwritten digits and write a report.

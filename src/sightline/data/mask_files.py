@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import DataError, ShapeError, choose
-from ..files import atomic_write
+from ..files import replacing
 from ..structures import IGNORE, Mask, MaskCoding
 from .decode import opened
 
@@ -162,7 +162,7 @@ def write_mask(classes: np.ndarray, path: str | Path, coding: str = "index", col
         image = Image.fromarray(classes * np.uint8(255) if coding == "binary" else np.ascontiguousarray(classes))
     if coding == "palette":
         image.putpalette(palette.tobytes())
-    with atomic_write(path) as file:
+    with replacing(path) as file:
         image.save(file, "PNG")
     return Path(path)
 

@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch_size": 8,
         "lr": 0.015,
         "warmup": 0.5,
-        "epochs": 4,
+        "epochs": 3,
         "augment": {"preset": "none", "random_resized_crop": 0.8},
         "pixel_loss": "cross-entropy+dice",
     },
