@@ -347,7 +347,7 @@ def network(input_shape, classes):
 
 
 @pytest.mark.usefixtures("without_report")
-@pytest.mark.parametrize("task", ["detect", "localize"])
+@pytest.mark.parametrize("task", [pytest.param("detect", marks=pytest.mark.slow), "localize"])
 def test_a_network_of_ones_own_is_a_backbone(scenes, tmp_path, task):
     (tmp_path / "own.py").write_text(OWN)
     found = train(scenes, task, tmp_path, model=f"{tmp_path / 'own.py'}:network", epochs=1)

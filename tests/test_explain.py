@@ -87,7 +87,9 @@ def test_every_architecture(name):
     side = max(known.minimum, 32)
     torch.manual_seed(0)
     model = sl.create(name, (side, side, known.input_shape[2]), 5)
-    if name == "senet154":  # with new weights its gates make a rounding error of one batch size and another as large as the maps
+    if (
+        name == "senet154"
+    ):  # with new weights its gates make a rounding error of one batch size and another as large as the maps
         model.double()
     check_contract(model, pictures(2, side, known.input_shape[2]))
 

@@ -503,7 +503,9 @@ def reader(optimizer, rate, seed):
     return model
 
 
-@pytest.mark.parametrize(("optimizer", "epochs"), [(sl.optimizers.Adam, 4), (sl.optimizers.SGD, 6)])
+@pytest.mark.parametrize(
+    ("optimizer", "epochs"), [(sl.optimizers.Adam, 4), pytest.param(sl.optimizers.SGD, 6, marks=pytest.mark.slow)]
+)
 def test_the_suggested_rate_is_as_good_as_the_best_of_eight(optimizer, epochs):
     """Digits, 640 to learn from and 1,157 to measure on: the accuracy, the mean of two beginnings."""
     training, held_back = digits()
