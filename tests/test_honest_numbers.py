@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.optimize import minimize_scalar
@@ -143,6 +143,7 @@ answers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, 
 
 @settings(max_examples=60, deadline=None)
 @given(answers)
+@example([(0, 1)] * 11)  # of a share of 0 rounding alone put the interval's end above it
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.filterwarnings("ignore:A single label was found")
 def test_measures_of_the_confusion_are_scikit_learn_s(pairs):
