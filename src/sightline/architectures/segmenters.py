@@ -65,8 +65,9 @@ def segmenter(
     published = (*default_shape(backbone)[:2], shape[-1]) if takes_dense else shape
     frontend = create(backbone, published, None, weights, include_top=takes_dense)
     network = Model(frontend.inputs, head(frontend, classes))
-    inputs = Input(shape) if published != shape else network.inputs[0]
-    logits = on_input(network, inputs) if published != shape else network.outputs[0]
+    resized = takes_dense and tuple(shape) != published
+    inputs = Input(shape) if resized else network.inputs[0]
+    logits = on_input(network, inputs) if resized else network.outputs[0]
     outputs = logits if activation is None else Activation(activation, name="predictions")(logits)
     model = Model(inputs, outputs, f"{name}_{backbone}")
     model.metadata.update(frontend.metadata)

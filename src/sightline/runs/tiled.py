@@ -21,13 +21,9 @@ def answering(task: Task, model: Model, tile: int) -> Callable[[np.ndarray], Any
     """What makes of an image's pixels (height, width, channels) the task's result. Raises ArgumentError for a task that has no tiles."""
     if isinstance(task, Detect):
         detector = TrainedDetector(model, tile)
-        conf, iou, max_det, nms = (
-            min(LEAST, task.conf),
-            task.iou,
-            task.max_det,
-            task.nms,
-        )  # as many as of a whole picture
-        return lambda image: (detector.detect(image, conf=conf, iou=iou, max_det=max_det, nms=nms), image.shape[:2])
+        least = min(LEAST, task.conf)  # as many as of a whole picture
+        asked: dict[str, Any] = {"conf": least, "iou": task.iou, "max_det": task.max_det, "nms": task.nms}
+        return lambda image: (detector.detect(image, **asked), image.shape[:2])
     if isinstance(task, Segment):
         segmenter = TrainedSegmenter(model, tile)
         return lambda image: ClassMap.of(segmenter.segment(image))

@@ -52,10 +52,10 @@ def read(path: str | Path) -> Any:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed, so it was not written here")
             description = json.loads(archive.read(DESCRIPTION))
+            if description["format"] != FORMAT:
+                raise ValueError(f"its format is {description['format']}, and this version reads {FORMAT}")
             names = (entry for entry in archive.namelist() if entry != DESCRIPTION)
             tensors = {entry: load_tensors(archive.read(entry))[TENSOR] for entry in names}
-        if description["format"] != FORMAT:
-            raise ValueError(f"its format is {description['format']}, and this version reads {FORMAT}")
         return _decode(description["state"], tensors)
     except UNREADABLE as error:
         raise RunError(f"The checkpoint {path} is damaged ({error})") from error
