@@ -164,6 +164,25 @@ def test_light_is_added_along_the_principal_components():
     assert np.allclose(sorted(values), [0.0045, 0.0188, 0.2175], rtol=0.1)
 
 
+def test_haze_takes_each_value_its_way_to_white_most_in_its_middle():
+    pixels = noise(40, 60, 3)
+    strength, x, y, radius = 0.4, 20.0, 10.0, 25.0
+    answer = recolored(pixels, Draws(haze=(strength, x, y, radius)))
+    for row in range(40):
+        for column in range(60):
+            distance = (row + 0.5 - y) ** 2 + (column + 0.5 - x) ** 2
+            share = strength * np.exp(-distance / (2 * radius**2))
+            expected = pixels[row, column] + share * (255.0 - pixels[row, column])
+            assert np.abs(answer[row, column] - expected).max() <= 0.501
+    drawn = [draw(Augmentation(haze=0.3), (40, 60), generator(0, 0, i)).haze for i in range(500)]
+    strengths, xs, ys, radii = np.array(drawn).T
+    assert 0 <= strengths.min() < 0.01
+    assert 0.29 < strengths.max() <= 0.3
+    for values, least, most in ((xs, -30, 90), (ys, -20, 60), (radii, 15, 60)):
+        assert least <= values.min() <= least + 5
+        assert most - 5 <= values.max() <= most
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ["none", "light", "strong"])
 @pytest.mark.parametrize("task", PRESETS)

@@ -44,7 +44,8 @@ class Draws:
     """What chance decided for one picture.
 
     `matrix` (2, 3) takes a place (x, y, 1) of the new picture to one of the old, None for itself. The factors are 1, `hue`
-    (in turns) and `lighting` (red, green, blue in 0..255) 0 for no change. `erased` is (left, top, right, bottom, gray) or None.
+    (in turns) and `lighting` (red, green, blue in 0..255) 0 for no change. `haze` is (strength, x, y, radius), `erased` (left, top,
+    right, bottom, gray), or None.
     """
 
     matrix: np.ndarray | None = None
@@ -53,6 +54,7 @@ class Draws:
     saturation: float = 1.0
     hue: float = 0.0
     lighting: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    haze: tuple[float, float, float, float] | None = None
     erased: tuple[int, int, int, int, int] | None = None
 
 
@@ -71,8 +73,9 @@ def draw(recipe: Augmentation, size: tuple[int, int], chance: np.random.Generato
     brightness, contrast, saturation = map(factor, (recipe.brightness, recipe.contrast, recipe.saturation))
     hue = float(chance.uniform(-recipe.hue, recipe.hue)) if recipe.hue else 0.0
     light = PCA_VECTORS @ (PCA_VALUES * chance.normal(0, recipe.lighting, 3)) * 255 if recipe.lighting else np.zeros(3)
+    haze = _draw_haze(recipe.haze, size, chance) if recipe.haze else None
     erased = _draw_rectangle(size, chance) if recipe.erase and chance.random() < recipe.erase else None
-    return Draws(matrix, brightness, contrast, saturation, hue, tuple(light.tolist()), erased)
+    return Draws(matrix, brightness, contrast, saturation, hue, tuple(light.tolist()), haze, erased)
 
 
 def _draw_matrix(recipe: Augmentation, size: tuple[int, int], chance: np.random.Generator) -> np.ndarray | None:
@@ -103,6 +106,13 @@ def _draw_window(least: float, size: tuple[int, int], chance: np.random.Generato
     down = min(height, height * np.sqrt(area / ratio))
     left, top = chance.uniform(0, width - across), chance.uniform(0, height - down)
     return np.array([left, top, left + across, top + down])
+
+
+def _draw_haze(most: float, size: tuple[int, int], chance: np.random.Generator) -> tuple[float, float, float, float]:
+    """(strength, x, y, radius) of a glow in the picture or up to half a side beside it, a quarter to once its longer side wide."""
+    height, width = size
+    x, y = chance.uniform(-0.5, 1.5, 2) * (width, height)
+    return float(chance.uniform(0, most)), float(x), float(y), float(chance.uniform(0.25, 1) * max(size))
 
 
 def _draw_rectangle(size: tuple[int, int], chance: np.random.Generator) -> tuple[int, int, int, int, int]:
@@ -140,8 +150,8 @@ def recolored(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     """Pixels (uint8, or float32 from a warp) with their colours changed, as uint8.
 
     Brightness multiplies; contrast moves away from the picture's mean gray; saturation moves away from each pixel's own
-    gray; hue turns about the gray axis (in YIQ); lighting is added. Together they are one matrix and one offset, and
-    values are limited to 0..255 once.
+    gray; hue turns about the gray axis (in YIQ); lighting is added. Together they are one matrix and one offset. Haze then
+    takes each value a part of its way to white, and values are limited to 0..255 once.
     """
     channels = pixels.shape[2]
     gain = draws.brightness * draws.contrast
@@ -150,7 +160,7 @@ def recolored(pixels: np.ndarray, draws: Draws) -> np.ndarray:
         means = [float(pixels[..., channel].mean(dtype=np.float32)) for channel in range(channels)]
         offset += (1 - draws.contrast) * draws.brightness * float(means @ LUMA if channels == 3 else means[0])
     mixed = channels == 3 and (draws.saturation != 1 or draws.hue)
-    if pixels.dtype == np.uint8 and gain == 1 and not mixed and not offset.any():
+    if pixels.dtype == np.uint8 and gain == 1 and not (mixed or offset.any() or draws.haze):
         return pixels
     if mixed:
         matrix = _hue_matrix(draws.hue) @ _saturation_matrix(draws.saturation) * gain
@@ -160,7 +170,19 @@ def recolored(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     if offset.any():
         added = offset[:1] if np.ptp(offset) == 0 else offset if channels == 3 else offset.mean(keepdims=True)
         values += added.astype(np.float32)
+    if draws.haze is not None:
+        values += _glow(draws.haze, pixels.shape[:2])[..., None] * (255 - values)
     return rounded(values)
+
+
+def _glow(haze: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+    """How much of its way to white each place goes, float32 (height, width): a Gaussian about the haze's middle."""
+    strength, x, y, radius = haze
+    rows, columns = (
+        np.exp(-0.5 * ((np.arange(side) + 0.5 - middle) / radius) ** 2)
+        for side, middle in zip(size, (y, x), strict=True)
+    )
+    return np.outer(strength * rows, columns).astype(np.float32)
 
 
 def _saturation_matrix(factor: float) -> np.ndarray:

@@ -19,7 +19,8 @@ class Augmentation:
     Of the geometry: `rotate` degrees either way, `shift` a share of the side either way, `zoom` a factor of 1 - zoom to
     1 + zoom, `random_resized_crop` the least share of the area that is kept (1: all of it), its proportions changed by
     up to 4 to 3. Of the colours: `brightness`, `contrast` and `saturation` factors of 1 - v to 1 + v, `hue` a share of the
-    full turn either way (0..0.5), `lighting` the deviation of AlexNet's principal-component noise (0.1 there).
+    full turn either way (0..0.5), `lighting` the deviation of AlexNet's principal-component noise (0.1 there), `haze` the most of
+    the way to white that a glow about a random place takes its middle (uneven light, such as a microscope's or fog).
     `mixup` and `cutmix` are the alpha of their beta distribution, 0 for none; with both, each has half of the chance.
     A box of which less than `min_visible` of the area is left is dropped; with `keep_boxes` a movement that would drop one
     is not done.
@@ -36,6 +37,7 @@ class Augmentation:
     saturation: float = 0.0
     hue: float = 0.0
     lighting: float = 0.0
+    haze: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
