@@ -23,6 +23,7 @@ from sightline.rewrite import dilate
 
 SMALL = [
     ("unet", "unet_small"),
+    ("unet", "unet_medium"),
     ("unet", "resnet18"),
     ("fcn32s", "mobilenetv2"),
     ("fcn8s", "resnet18"),

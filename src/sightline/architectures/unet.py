@@ -97,6 +97,14 @@ ARCHITECTURES = {
         2,
         minimum=1 << LEVELS - 1,
     ),
+    "unet_medium": Architecture(
+        partial(contracting_path, base=16, block=normalized, dropout=0.0),
+        pooled_head,
+        "U-Net's contracting path with a quarter of the filters and BatchNormalization",
+        (256, 256, 3),
+        2,
+        minimum=1 << LEVELS - 1,
+    ),
     "unet_small": Architecture(
         partial(contracting_path, base=16, block=normalized, dropout=0.0, stem=True),
         pooled_head,
