@@ -1,4 +1,4 @@
-"""Optimizers by Keras's names, defaults and arithmetic, on torch's fused and multi-tensor kernels.
+"""What optimizers share: the rate, clipping, weight decay, averages, and the state of each parameter.
 
 An optimizer is made without parameters (`Adam(1e-3)`) and bound to a network's when it is compiled or first fitted.
 Each update clips the gradients, decays the weights and then follows the rule of its kind, in Keras's order.
@@ -7,19 +7,16 @@ Each update clips the gradients, decays the weights and then follows the rule of
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from . import schedules as schedules
-from .configurable import Configurable, from_name
-from .errors import ArgumentError, SightlineError, whole_number
-from .graph.build import snake_case
-from .keras_only import missing, own
-from .schedules import ABOVE_0, AT_LEAST_0, TO_1, LearningRateSchedule, Range, check_numbers, is_number
+from ..configurable import Configurable
+from ..errors import ArgumentError, SightlineError, whole_number
+from ..graph.build import snake_case
+from ..schedules import ABOVE_0, AT_LEAST_0, TO_1, LearningRateSchedule, Range, check_numbers, is_number
 
 BELOW_1: Range = ("a number >= 0 and below 1", lambda value: 0 <= value < 1)
 
@@ -83,9 +80,7 @@ class Optimizer(Configurable, abc.ABC):
             return self._rate
         rate = self._rate(self.iterations) if isinstance(self._rate, LearningRateSchedule) else self._rate()
         if not is_number(rate) or rate < 0:
-            raise ArgumentError(
-                f"{self._rate!r} gave no learning rate", expected=schedules.AT_LEAST_0[0], received=repr(rate)
-            )
+            raise ArgumentError(f"{self._rate!r} gave no learning rate", expected=AT_LEAST_0[0], received=repr(rate))
         return float(rate)
 
     @learning_rate.setter
@@ -315,174 +310,3 @@ def _laid_as(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
         return of.device, of.dtype, steps
 
     return tensor if lies(tensor) == lies(parameter) else torch.empty_like(parameter).copy_(tensor)
-
-
-class Adam(Optimizer):
-    """Adam (Kingma & Ba, 2015), the form of its section 2: epsilon stands outside the bias correction, as in Keras.
-
-    `amsgrad` divides by the greatest second moment so far (Reddi et al., 2018).
-    """
-
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **common: Any,
-    ):
-        super().__init__(learning_rate, **common)
-        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
-        check_numbers(self, BELOW_1, "beta_1", "beta_2")
-        check_numbers(self, AT_LEAST_0, "epsilon")
-
-    def _kept(self) -> dict[str, float]:
-        return {"momentum": 0.0, "velocity": 0.0} | ({"velocity_hat": 0.0} if self.amsgrad else {})
-
-    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
-        step = self.iterations + 1
-        torch._fused_adam_(
-            parameters,
-            gradients,
-            self._slots("momentum", parameters),
-            self._slots("velocity", parameters),
-            self._slots("velocity_hat", parameters) if self.amsgrad else [],
-            [torch.full((), float(step), device=parameters[0].device)] * len(parameters),
-            lr=rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            weight_decay=0.0,
-            # torch adds epsilon to sqrt(v / (1 - beta_2^t)), Keras to sqrt(v): the same with epsilon divided so too
-            eps=self.epsilon / math.sqrt(1 - self.beta_2**step),
-            amsgrad=self.amsgrad,
-            maximize=False,
-        )
-
-
-class AdamW(Adam):
-    """Adam with weight decay on its own (Loshchilov & Hutter, 2019)."""
-
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **common: Any,
-    ):
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
-        check_numbers(self, AT_LEAST_0, "weight_decay")  # None is Adam's
-
-
-class SGD(Optimizer):
-    """Gradient descent with momentum; the rate stands inside the velocity: v = momentum * v - rate * g."""
-
-    def __init__(
-        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
-    ):
-        super().__init__(learning_rate, **common)
-        self.momentum, self.nesterov = momentum, nesterov
-        check_numbers(self, TO_1, "momentum")
-
-    def _kept(self) -> dict[str, float]:
-        return {"velocity": 0.0} if self.momentum else {}
-
-    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
-        if not self.momentum:
-            torch._foreach_add_(parameters, gradients, alpha=-rate)
-            return
-        velocities = self._slots("velocity", parameters)
-        torch._foreach_mul_(velocities, self.momentum)
-        torch._foreach_add_(velocities, gradients, alpha=-rate)
-        if self.nesterov:
-            torch._foreach_add_(parameters, velocities, alpha=self.momentum)
-            torch._foreach_add_(parameters, gradients, alpha=-rate)
-        else:
-            torch._foreach_add_(parameters, velocities)
-
-
-class RMSprop(Optimizer):
-    """RMSprop (Hinton, 2012); epsilon stands inside the root, as in Keras. `centered` subtracts the squared mean."""
-
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        centered: bool = False,
-        **common: Any,
-    ):
-        super().__init__(learning_rate, **common)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
-        check_numbers(self, TO_1, "rho", "momentum")
-        check_numbers(self, AT_LEAST_0, "epsilon")
-
-    def _kept(self) -> dict[str, float]:
-        asked = {"square": True, "mean": self.centered, "velocity": bool(self.momentum)}
-        return {name: 0.0 for name, kept in asked.items() if kept}
-
-    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
-        squares = self._slots("square", parameters)
-        torch._foreach_mul_(squares, self.rho)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - self.rho)
-        roots = torch._foreach_add(squares, self.epsilon)
-        if self.centered:
-            means = self._slots("mean", parameters)
-            torch._foreach_lerp_(means, gradients, 1 - self.rho)
-            torch._foreach_addcmul_(roots, means, means, -1)
-        torch._foreach_sqrt_(roots)
-        if not self.momentum:
-            torch._foreach_addcdiv_(parameters, gradients, roots, -rate)
-            return
-        velocities = self._slots("velocity", parameters)
-        torch._foreach_mul_(velocities, self.momentum)
-        torch._foreach_addcdiv_(velocities, gradients, roots, rate)
-        torch._foreach_sub_(parameters, velocities)
-
-
-class Adagrad(Optimizer):
-    """Adagrad (Duchi et al., 2011): p -= rate * g / sqrt(accumulator + epsilon), the accumulator summing g^2."""
-
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        initial_accumulator_value: float = 0.1,
-        epsilon: float = 1e-7,
-        **common: Any,
-    ):
-        super().__init__(learning_rate, **common)
-        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
-        check_numbers(self, AT_LEAST_0, "initial_accumulator_value", "epsilon")
-
-    def _kept(self) -> dict[str, float]:
-        return {"accumulator": self.initial_accumulator_value}
-
-    def _update(self, parameters: Tensors, gradients: Tensors, rate: float) -> None:
-        accumulators = self._slots("accumulator", parameters, self.initial_accumulator_value)
-        torch._foreach_addcmul_(accumulators, gradients, gradients)
-        roots = torch._foreach_add(accumulators, self.epsilon)
-        torch._foreach_sqrt_(roots)
-        torch._foreach_addcdiv_(parameters, gradients, roots, -rate)
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "adam": Adam,
-    "adamw": AdamW,
-    "sgd": SGD,
-    "rmsprop": RMSprop,
-    "adagrad": Adagrad,
-}
-
-
-def get(optimizer: Any) -> Optimizer:
-    """An optimizer from its name, class or instance."""
-    given = optimizer.lower() if isinstance(optimizer, str) else optimizer
-    return from_name("optimizer", given, OPTIMIZERS, Optimizer)
-
-
-def __getattr__(name: str) -> Any:
-    raise missing("optimizers", name, own(globals()))
