@@ -24,9 +24,10 @@ from sightline.errors import ArgumentError, RunError, ShapeError
 from sightline.runs.folder import read_json
 from sightline.runs.run import Run
 from sightline.segmenting import fade, tiles
-from sightline.structures import IGNORE, ImageSpec
+from sightline.structures import IGNORE, ImageSpec, Mask, MaskCoding, Sample
 from sightline.tasks import class_maps
 from sightline.tasks.class_maps import ClassMap, class_map
+from sightline.tasks.overlays import cases_of, shown_of
 from sightline.tasks.segment import Segment, pixel_counts
 
 sides = st.integers(1, 90)
@@ -66,6 +67,20 @@ def test_a_class_map_is_kept_small():
     kept = ClassMap.of(numbers)
     np.testing.assert_array_equal(kept.numbers, numbers)
     assert len(kept.packed) < 2000
+
+
+@pytest.mark.parametrize("n", [0, 1, 4, 7, 8, 40])
+def test_the_cases_are_the_truly_best_and_worst(tmp_path, n):
+    path = write_mask(np.zeros((4, 4), np.uint8), tmp_path / "mask.png")
+    samples = [Sample(tmp_path / f"{i}.png", mask=Mask(path, MaskCoding("index", (0, 1)))) for i in range(n)]
+    results = [ClassMap.of(np.zeros((4, 4), np.uint8))] * n
+    scores = np.random.default_rng(n).permutation(np.linspace(0.1, 0.9, n))
+    shown = shown_of(scores, results, samples)
+    assert len({each["path"] for each in shown}) == len(shown) == min(n, 13)
+    cases = cases_of(shown, [[0, 0, 0], [9, 9, 9]])
+    by_score = [f"{i}.png" for i in np.argsort(-scores)]
+    assert [case.path.name for case in cases if case.went_well] == by_score[: min(3, -(-n // 2))]
+    assert [case.path.name for case in cases if not case.went_well] == by_score[::-1][: min(3, n // 2)]
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------

@@ -24,18 +24,19 @@ CASES = 3  # of the best, and of the worst
 SIDE, GAP, LINE = 220, 8, 18  # pixels of a picture's longer side, between pictures, of a line of text
 NAME = 40  # letters of a file's name
 COLUMNS = ("image", "true", "found")
-WORST, TYPICAL = "The worst", "From the worst to the best"
+WORST, TYPICAL, BEST = "The worst", "From the worst to the best", "The best"
 
 
 def shown_of(scores: np.ndarray, results: Sequence[ClassMap], samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """The images with the lowest scores (mean IoU), and some from the lowest to the highest: file, score, and small maps of the true
-    and found classes. JSON-able."""
+    """The images with the lowest scores (mean IoU), some from the lowest to the highest, and those with the highest: file, score, and
+    small maps of the true and found classes. JSON-able."""
     order = [int(i) for i in np.argsort(scores, kind="stable") if np.isfinite(scores[i])]
-    worst = order[:EACH]
-    places: Any = np.unique(np.linspace(0, len(order) - 1, EACH).round().astype(int)) if order else []
-    chosen = [(WORST, i) for i in worst] + [(TYPICAL, order[p]) for p in places if order[p] not in worst]
+    worst, rest = order[:EACH], order[EACH:]
+    between, best = rest[:-CASES], rest[-CASES:]
+    places: Any = np.unique(np.linspace(0, len(between) - 1, EACH).round().astype(int)) if between else []
+    chosen = ((WORST, worst), (TYPICAL, [between[p] for p in places]), (BEST, best))
     rows = []
-    for kind, i in chosen:
+    for kind, i in ((kind, i) for kind, images in chosen for i in images):
         said = results[i].numbers
         truth = true_mask(samples[i], results[i].size)
         rows.append(
