@@ -20,6 +20,7 @@ from sightline.data.sources import read
 from sightline.data.tiles import tiled, tiles, views
 from sightline.detectors import TrainedDetector
 from sightline.errors import ArgumentError, SightlineError
+from sightline.measure.units import bytes_text
 from sightline.runs.run import Run
 from sightline.structures import Boxes, ImageSpec, Sample
 
@@ -184,6 +185,10 @@ def test_a_run_on_tiles_is_measured_and_asked_in_tiles_of_whole_pictures(trained
     card = trained.folder.card.read_text()
     assert "tiles of 64 pixels" in card
     assert "--tile 64" in card
+    answering = bytes_text(sl.measure.memory(trained.model, 16, training=False).peak)
+    for told in (card, trained.folder.report.read_text()):
+        assert answering in told
+        assert "for one picture with 16 of its tiles at a time" in told
 
 
 @pytest.mark.slow
