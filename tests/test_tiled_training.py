@@ -219,6 +219,22 @@ def test_a_run_on_tiles_goes_on_to_the_same_bits(trained, data, tmp_path):
 
 
 @pytest.mark.usefixtures("without_report")
+def test_folds_learn_from_tiles_and_are_measured_on_whole_pictures(tmp_path):
+    data = big_pictures(tmp_path / "data", 160, {"train": 8})
+    validation = sl.cross_validate(data, folds=2, **CHOSEN, epochs=1, tile=64, runs=str(tmp_path), name="folds")
+    held = []
+    for each in validation.runs:
+        splits = json.loads(each.folder.data.read_text())["splits"]
+        held += [entry[0] for entry in splits["test"]]
+        assert each.task.tile == 64
+        assert each.measures.n == len(splits["test"])
+        assert each.evaluate() == (each.measures, [])
+        assert f"of {len(splits['train'])} larger training pictures" in each.folder.log.read_text()
+    assert len(held) == len(set(held)) == 8
+    assert validation.scores["mAP50"].values == tuple(each.measures.headlines[0].value for each in validation.runs)
+
+
+@pytest.mark.usefixtures("without_report")
 def test_a_tile_as_large_as_every_picture_changes_nothing(data, tmp_path):
     runs = [
         sl.train(data, **CHOSEN, epochs=1, runs=str(tmp_path), name=name, **more)
