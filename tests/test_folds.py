@@ -207,3 +207,35 @@ def test_wrong_foldings_are_told(run, photos, tmp_path, monkeypatch, flags, word
     assert code == 2
     assert all(word in err for word in words), err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_cross_validation_is_no_run_and_neither_leaves_files_to_the_other(run, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "classify" / "photos"
+    assert run("train", photos, *SMALL, "--name", "photos")[0] == 0
+    assert run("train", photos, *SMALL, "--name", "photos", "--folds", 2, "--exist-ok")[0] == 0
+    for command in (["evaluate", folder], ["predict", folder, photos]):
+        code, _, err = run(*command)
+        assert code == 2
+        assert "is a cross-validation, each fold of which is a run. Name one:" in " ".join(err.split())
+        assert "fold-1" in err
+    assert run("evaluate", folder / "fold-1")[0] == 0
+    assert run("train", photos, *SMALL, "--name", "photos", "--exist-ok")[0] == 0
+    code, out, _ = run("train", "--resume", folder, "--epochs", 2)
+    assert code == 0, out
+    assert "Epoch 2/2" in out
+
+
+@pytest.mark.usefixtures("without_report")
+def test_an_interrupted_cross_validation_says_how_all_folds_go_on(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    from sightline.runs import cross_validation
+
+    def interrupted(resume):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cross_validation, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sl.cross_validate(photos, folds=2, model="small_cnn", image_size=16, epochs=1, name="cut")
+    assert f"All folds go on with: sightline train --resume {Path('runs/classify/cut')}" in capsys.readouterr().out

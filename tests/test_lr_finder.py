@@ -481,10 +481,10 @@ def test_a_loss_that_no_rate_lets_fall():
 GRID = np.geomspace(1e-5, 1e-1, 8)
 
 
-def digits(share=640):
+def digits(share=640, seed=0):
     bunch = load_digits()
     x, y = (bunch.images / 16).astype(np.float32)[..., None], bunch.target
-    order = np.random.default_rng(0).permutation(len(x))
+    order = np.random.default_rng(seed).permutation(len(x))
     x, y = x[order], y[order]
     return (x[:share], y[:share]), (x[share:], y[share:])
 
@@ -520,3 +520,29 @@ def test_the_suggested_rate_is_as_good_as_the_best_of_eight(optimizer, epochs):
     found = np.mean([accuracy(rate, seed) for seed, rate in enumerate(suggested)])
     assert found >= best - 0.005
     assert best > 0.85
+
+
+def test_the_suggested_rate_of_one_batch_is_as_good_as_the_best_of_eight():
+    """28 digits, one batch: after hundreds of passes they are known by heart, and the loss is low at any rate."""
+
+    def accuracy(rate, seed):
+        training, held_back = digits(28, seed)
+        model = reader(sl.optimizers.Adam, rate, seed)
+        model.fit(*training, epochs=30, verbose=0)
+        return model.evaluate(*held_back, verbose=0)[1]
+
+    suggested = [
+        sl.lr_find(reader(sl.optimizers.Adam, 0.01, seed), *digits(28, seed)[0], verbose=0).suggestion
+        for seed in (0, 1, 2)
+    ]
+    best = max(np.mean([accuracy(float(rate), seed) for seed in (0, 1, 2)]) for rate in GRID)
+    found = np.mean([accuracy(rate, seed) for seed, rate in enumerate(suggested)])
+    assert found >= best - 0.03
+
+
+@pytest.mark.parametrize(("n", "steps"), [(16, 50), (17, 100), (48, 150), (64, 200), (640, 200)])
+def test_the_data_are_gone_through_fifty_times_at_most(n, steps):
+    model = small()
+    found = sl.lr_find(model, *data(n), batch_size=16, start=1e-5, end=0.1, verbose=0)
+    assert len(found.rates) == steps
+    assert len(sl.lr_find(model, *data(n), batch_size=16, start=1e-5, end=0.1, steps=70, verbose=0).rates) == 70

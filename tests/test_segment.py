@@ -130,13 +130,19 @@ def test_one_tile_is_the_network_itself():
     np.testing.assert_array_equal(sl.TrainedSegmenter(model).segment(image), said[0].argmax(-1))
 
 
-def test_a_segmenter_refuses_what_it_cannot_look_at():
+def test_a_segmenter_refuses_what_it_cannot_look_at(monkeypatch):
     with pytest.raises(ShapeError, match="no image"):
         sl.TrainedSegmenter(network()).segment(np.zeros((4, 4, 5), np.uint8))
     with pytest.raises(ShapeError, match="no image"):
         sl.TrainedSegmenter(network()).segment(np.zeros((4, 4, 3), np.float32))
     with pytest.raises(ArgumentError, match="at most half"):
         sl.TrainedSegmenter(network(), tile=64, overlap=40)
+    monkeypatch.setattr("sightline.segmenting.stride_of", lambda model: 32)
+    with pytest.raises(
+        ArgumentError, match=r"a whole stride of the network, 32 pixels.*more than 32 pixels.*Received: 20"
+    ):
+        sl.TrainedSegmenter(network(), tile=20)
+    assert sl.TrainedSegmenter(network(), tile=33).overlap == 32
     with pytest.raises(RunError, match="no segmentation"):
         sl.TrainedSegmenter(sl.create("mnist_cnn"))
 

@@ -20,6 +20,7 @@ from sightline.data.sources import read
 from sightline.data.tiles import tiled, tiles, views
 from sightline.detectors import TrainedDetector
 from sightline.errors import ArgumentError, SightlineError
+from sightline.measure.units import bytes_text
 from sightline.runs.run import Run
 from sightline.structures import Boxes, ImageSpec, Sample
 
@@ -184,6 +185,10 @@ def test_a_run_on_tiles_is_measured_and_asked_in_tiles_of_whole_pictures(trained
     card = trained.folder.card.read_text()
     assert "tiles of 64 pixels" in card
     assert "--tile 64" in card
+    answering = bytes_text(sl.measure.memory(trained.model, 16, training=False).peak)
+    for told in (card, trained.folder.report.read_text()):
+        assert answering in told
+        assert "for one picture with 16 of its tiles at a time" in told
 
 
 @pytest.mark.slow
@@ -211,6 +216,22 @@ def test_a_run_on_tiles_goes_on_to_the_same_bits(trained, data, tmp_path):
     parted = sl.train(resume=tmp_path / "detect" / "parted", epochs=2)
     assert same(parted, trained)
     assert parted.measures == trained.measures
+
+
+@pytest.mark.usefixtures("without_report")
+def test_folds_learn_from_tiles_and_are_measured_on_whole_pictures(tmp_path):
+    data = big_pictures(tmp_path / "data", 160, {"train": 8})
+    validation = sl.cross_validate(data, folds=2, **CHOSEN, epochs=1, tile=64, runs=str(tmp_path), name="folds")
+    held = []
+    for each in validation.runs:
+        splits = json.loads(each.folder.data.read_text())["splits"]
+        held += [entry[0] for entry in splits["test"]]
+        assert each.task.tile == 64
+        assert each.measures.n == len(splits["test"])
+        assert each.evaluate() == (each.measures, [])
+        assert f"of {len(splits['train'])} larger training pictures" in each.folder.log.read_text()
+    assert len(held) == len(set(held)) == 8
+    assert validation.scores["mAP50"].values == tuple(each.measures.headlines[0].value for each in validation.runs)
 
 
 @pytest.mark.usefixtures("without_report")

@@ -40,7 +40,7 @@ class TrainedSegmenter:
         self.model, self.spec = model, ImageSpec(**model.metadata["image"])
         self.stride = stride_of(model)
         self.tile = None if tile is None else self._rounded(whole_number(tile, "TrainedSegmenter: tile", least=16))
-        self.overlap = self._overlap(overlap)
+        self.overlap = self._overlap(overlap, tile)
         self._ask = loop.asking(model)
 
     def segment(self, image: Any) -> np.ndarray:
@@ -60,12 +60,17 @@ class TrainedSegmenter:
     def _rounded(self, pixels: int) -> int:
         return -(-pixels // self.stride) * self.stride
 
-    def _overlap(self, asked: int | None) -> int:
+    def _overlap(self, asked: int | None, tile: int | None) -> int:
         if self.tile is None:
             return 0
         overlap = self._rounded(
             self.tile // 4 if asked is None else whole_number(asked, "TrainedSegmenter: overlap", least=0)
         )
+        if 2 * overlap > self.tile and asked is None:
+            raise ArgumentError(
+                f"A tile is too small: neighbours share a whole stride of the network, {self.stride} pixels, and at most half of a tile",
+                expected=f"more than {self.tile} pixels", received=tile,
+            )  # fmt: skip
         if 2 * overlap > self.tile:
             raise ArgumentError(
                 "Neighbouring tiles share at most half of their pixels", expected=f"at most {self.tile // 2}",

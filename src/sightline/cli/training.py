@@ -239,7 +239,9 @@ def lr(
     optimizer: OptimizerName = None,
     start: Annotated[float, typer.Option(help="The first rate of the sweep.")] = 1e-7,
     end: Annotated[float, typer.Option(help="The last rate, if the loss does not diverge before.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=10, help="Rates tried, one a batch.")] = 200,
+    steps: Annotated[
+        int | None, typer.Option(min=10, help="Rates tried, one a batch [200, of at most 50 passes over the data].")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw loss against rate into this PNG file.")] = None,
     as_json: Json = False,
 ) -> None:

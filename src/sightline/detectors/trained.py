@@ -22,6 +22,7 @@ from ..training.batches import Batch
 from .base import Detector
 from .outputs import suppressed
 
+AT_ONCE = 16  # tiles in a batch
 EDGE = 1.0  # pixels from a tile's inner edge, within which a box ends because the tile does
 
 
@@ -33,7 +34,7 @@ class TrainedDetector(Detector):
     pixels are whole in one of them. What an inner edge of a tile cuts is left to the others. `batch_size`: tiles at once.
     """
 
-    def __init__(self, model: Model, tile: int | None = None, overlap: float = OVERLAP, batch_size: int = 16):
+    def __init__(self, model: Model, tile: int | None = None, overlap: float = OVERLAP, batch_size: int = AT_ONCE):
         if model.metadata.get("task") != Detect.name:
             raise RunError(
                 f"{model.name} is no detector of a run", expected="the model of a run with --task detect",

@@ -13,6 +13,7 @@ import numpy as np
 from ..data.decode import image_size
 from ..data.placement import place
 from ..data.streaming import decoded
+from ..detectors.trained import AT_ONCE
 from ..errors import DataError, SightlineError
 from ..explain.maps import stages
 from ..explain.parts import looked_into
@@ -41,22 +42,25 @@ CHANGES = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What a network costs: for one image, and in bytes of memory at the most, in training and for one answer."""
+    """What a network costs: for one image, and in bytes of memory at the most, in training and for one answer, which takes so
+    many `looks` at once: the picture, or it and its tiles."""
 
     cost: Cost
     batch_size: int
     training: int
     answering: int
     library: int  # of both, what the libraries take
+    looks: int = 1
 
     def rows(self) -> list[tuple[str, str, str]]:
         """What, how much, and what that means."""
         weights = bytes_text(4 * self.cost.parameters)
+        tiles = "" if self.looks == 1 else f" with {self.looks} of its tiles at a time"
         return [
             ("weights", f"{self.cost.parameters:,}", f"numbers that it learned; {weights} as 32-bit numbers"),
             ("work", f"{self.cost.macs / 1e6:,.1f} million", "multiplications for one picture"),
             ("training memory", bytes_text(self.training), f"planned, at the most, with {self.batch_size} pictures at a time"),
-            ("answering memory", bytes_text(self.answering), "planned, at the most, for one picture"),
+            ("answering memory", bytes_text(self.answering), f"planned, at the most, for one picture{tiles}"),
             ("of both, the libraries", bytes_text(self.library), "which any network needs"),
         ]  # fmt: skip
 
@@ -64,16 +68,17 @@ class Needs:
 def needs(model: Model, settings: Settings, device: str) -> Needs:
     """The cost of a run's network. Raises SightlineError for one that cannot be planned."""
     kind, precision = device.split(":")[0], Numerics(settings.precision).known
+    looks = 1 if settings.tile is None else AT_ONCE
     try:
         training = memory(model, settings.batch_size, precision=precision, device=kind)
-        answering = memory(model, 1, training=False, device=kind)
+        answering = memory(model, looks, training=False, device=kind)
     except SightlineError:
         raise
     except Exception as error:  # someone else's layer may do what no rehearsal can follow
         raise SightlineError(f"The memory of {model.name} cannot be planned") from error
     way = settings.fit_memory
     peak = way["peak"] if isinstance(way, dict) else training.peak  # as it was made to fit
-    return Needs(cost(model), settings.batch_size, peak, answering.peak, training.library)
+    return Needs(cost(model), settings.batch_size, peak, answering.peak, training.library, looks)
 
 
 @dataclass(frozen=True)

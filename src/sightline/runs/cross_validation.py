@@ -22,8 +22,6 @@ from .run import Run, resolve_device
 from .settings import Settings, read_config, resolve
 from .training import begin, train
 
-FOLDS = "folds.json"
-
 
 @dataclass(frozen=True)
 class FoldScores:
@@ -64,14 +62,14 @@ class CrossValidation:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not is_cross_validation(self.path):
-            raise RunError(f"{self.path} is not a cross-validation: it holds no {FOLDS}")
+            raise RunError(f"{self.path} is not a cross-validation: it holds no {RunFolder(self.path).folds.name}")
 
     def __repr__(self) -> str:
         return f"CrossValidation({str(self.path)!r})"
 
     @property
     def folders(self) -> list[RunFolder]:
-        return [RunFolder(self.path / f"fold-{i + 1}") for i in range(read_json(self.path / FOLDS)["folds"])]
+        return [RunFolder(self.path / f"fold-{i + 1}") for i in range(read_json(RunFolder(self.path).folds)["folds"])]
 
     @property
     def runs(self) -> list[Run]:
@@ -88,7 +86,7 @@ class CrossValidation:
 
 
 def is_cross_validation(path: str | Path) -> bool:
-    return (Path(path) / FOLDS).is_file()
+    return RunFolder(Path(path)).folds.is_file()
 
 
 def cross_validate(
@@ -122,7 +120,11 @@ def cross_validate(
     _ensure_folds(validation, chosen)
     for folder in validation.folders:
         if not folder.evaluation.is_file():
-            train(resume=folder.path)
+            try:
+                train(resume=folder.path)
+            except KeyboardInterrupt:
+                say(f"All folds go on with: sightline train --resume {path}")
+                raise
     _conclude(validation)
     return validation
 
@@ -134,7 +136,8 @@ def _begun(settings: Settings, folds: int) -> Path:
     _divided(settings, folds, silent)
     for old in folder.path.glob("fold-*"):
         shutil.rmtree(old)
-    write_json(folder.path / FOLDS, {"folds": folds})
+    folder.begin()
+    write_json(folder.folds, {"folds": folds})
     write_text(folder.config, settings.as_yaml())
     return folder.path
 
@@ -161,7 +164,7 @@ def _conclude(validation: CrossValidation) -> None:
     """Write the scores beside the folds, and say them."""
     scores = validation.scores
     written = {"folds": len(validation.folders), "scores": {name: each.as_dict() for name, each in scores.items()}}
-    write_json(validation.path / FOLDS, written)
+    write_json(RunFolder(validation.path).folds, written)
     for line in summary(list(scores.values())):
         say(line)
     say(f"Cross-validation {validation.path}")

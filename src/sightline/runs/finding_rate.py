@@ -19,7 +19,7 @@ def find_learning_rate(
     config: str | Path | None = None,
     start: float = 1e-7,
     end: float = 10.0,
-    steps: int = 200,
+    steps: int | None = None,
     tell: Any = say,
     **settings: Any,
 ) -> LearningRateSweep:
@@ -32,7 +32,7 @@ def find_learning_rate(
         return _find(resolve(data, settings, config), tell if is_first() else silent, start, end, steps)
 
 
-def _find(chosen: Settings, tell: Any, start: float, end: float, steps: int) -> LearningRateSweep:
+def _find(chosen: Settings, tell: Any, start: float, end: float, steps: int | None) -> LearningRateSweep:
     opening = opened(chosen, chosen.weights)
     dataset, _ = first_does(lambda: prepare(opening.dataset, chosen, tell))
     images = open_images(dataset, opening.spec, chosen, tell)

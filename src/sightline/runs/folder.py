@@ -44,6 +44,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.card = path / "card.md"
         self.explained = path / "explained"
+        self.folds = path / "folds.json"  # of a cross-validation, whose folds are the runs
 
     def require_free(self, exist_ok: bool) -> None:
         """Raise RunError where something is in the way: a run, unless `exist_ok`, or anything else."""
@@ -71,6 +72,11 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.path} is not a run: it holds no {self.config.name}")
         for file in files:
+            if not file.is_file() and self.folds.is_file():
+                raise RunError(
+                    f"{self.path} is a cross-validation, each fold of which is a run",
+                    fix=f"Name one: {self.path / 'fold-1'}",
+                )
             if not file.is_file():
                 raise RunError(
                     f"{self.path} is not a finished run: {file.relative_to(self.path)} is missing",

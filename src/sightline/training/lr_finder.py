@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..models import Model
 
 MEMORY = 0.95  # how much of its past the smoothed loss keeps in a step
+STEPS, PASSES = 200, 50  # the most steps of a sweep, and passes over the data: what is known by heart falls at any rate
 LOOK = 10  # steps between two looks at the losses: each waits for the device
 RISE = 3.0  # a loss this many times itself above its best has diverged
 
@@ -161,7 +162,7 @@ def lr_find(
     *,
     start: float = 1e-7,
     end: float = 10.0,
-    steps: int = 200,
+    steps: int | None = None,
     verbose: str | int = "auto",
     shuffle: bool = True,
     class_weight: Mapping[int, float] | None = None,
@@ -171,12 +172,13 @@ def lr_find(
     """Find a learning rate for a compiled model by training it on data as `fit` takes it, at rates that grow each step.
 
     The rates are `steps` from `start` to `end`, each the same factor above the one before; the sweep ends sooner when
-    the loss diverges, and goes through the data again when it has fewer batches. Afterwards weights, optimizer, metrics
-    and random generators are as they were. `verbose`: "auto" or 1 shows a bar in a terminal, 0 none.
+    the loss diverges, and goes through the data again when it has fewer batches. Without `steps` they are 200, or as many
+    as go through the data 50 times, if these are fewer. Afterwards weights, optimizer, metrics and random generators are
+    as they were. `verbose`: "auto" or 1 shows a bar in a terminal, 0 none.
     Raises SightlineError when no rate makes the loss fall.
     """
     refuse_beyond(lr_find, unknown)
-    rates = sweep_rates(start, end, steps)
+    sweep_rates(start, end, steps)  # a wrong one is told before the data are looked at
     if verbose not in ("auto", 0, 1):
         raise ArgumentError('verbose is "auto", 0 or 1', received=repr(verbose))
     if not isinstance(model, Network) or not hasattr(model, "_step"):
@@ -186,8 +188,9 @@ def lr_find(
     model._build_for(x)
     model._require_built("lr_find")
     once = isinstance(x, Iterator) and not isinstance(x, Batches)
-    data = (chain(x, _used_up(steps)) if once else x, y, sample_weight)
+    data = (chain(x, _used_up(steps or STEPS)) if once else x, y, sample_weight)
     batches = as_batches(data, ports_of(model), batch_size=batch_size, shuffle=shuffle, class_weight=class_weight)
+    rates = sweep_rates(start, end, sweep_steps(batches.steps) if steps is None else steps)
     losses = _losses(model, batches, rates, bar=verbose != 0 and is_terminal())
     if not falls(losses):
         raise SightlineError(
@@ -198,14 +201,19 @@ def lr_find(
     return LearningRateSweep(rates[: len(losses)], losses, smooth(losses))
 
 
-def sweep_rates(start: float, end: float, steps: int) -> np.ndarray:
-    """The rates of a sweep; raises ArgumentError where there is none between these."""
+def sweep_steps(batches: int | None, most: int = STEPS) -> int:
+    """The steps of a sweep of data with so many batches (None: not known), of at most 50 passes."""
+    return most if batches is None else min(most, PASSES * batches)
+
+
+def sweep_rates(start: float, end: float, steps: int | None) -> np.ndarray:
+    """The rates of a sweep, as many as there can be without `steps`; raises ArgumentError where there is none between these."""
     for name, rate in (("start", start), ("end", end)):
         if not is_number(rate) or not ABOVE_0[1](rate):
             raise ArgumentError(f"lr_find: {name} is not a learning rate", expected=ABOVE_0[0], received=repr(rate))
     if start >= end:
         raise ArgumentError("lr_find: start is below end", received=f"start={start:g}, end={end:g}")
-    return np.geomspace(start, end, whole_number(steps, "lr_find: steps", least=10))
+    return np.geomspace(start, end, STEPS if steps is None else whole_number(steps, "lr_find: steps", least=10))
 
 
 def _losses(model: Model, batches: Batches, rates: np.ndarray, *, bar: bool) -> np.ndarray:

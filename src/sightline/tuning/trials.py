@@ -19,10 +19,10 @@ from ..runs.assembly import assembled, opened
 from ..runs.preparation import open_images
 from ..runs.settings import Settings
 from ..structures import Dataset
-from ..training.lr_finder import lr_find
+from ..training.lr_finder import lr_find, sweep_steps
 from .study import COPY_OF, PROCESS, SETTINGS, before, this_process
 
-SWEEP = 100  # steps
+SWEEP = 100  # steps, at the most
 
 
 class Copied(Exception):
@@ -170,7 +170,7 @@ def sweep(dataset: Dataset, settings: Settings) -> float:
     try:
         assembly = assembled(opening, dataset, images, settings, silent)
         data = {name: value for name, value in assembly.data.items() if name != "validation_data"}
-        return lr_find(assembly.model, **data, steps=SWEEP).suggestion
+        return lr_find(assembly.model, **data, steps=sweep_steps(assembly.steps, SWEEP)).suggestion
     finally:
         images["train"].cache.seal()
         images["train"].cache.close()
