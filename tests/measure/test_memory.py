@@ -13,10 +13,14 @@ from torch.profiler import ProfilerActivity, profile
 
 import sightline as sl
 from sightline import layers
+from sightline.data.scene_files import write_scenes
 from sightline.errors import ArgumentError, SightlineError
 from sightline.measure import largest_batch, limits, memory
 from sightline.measure.allocators import CudaCache, GlibcHeap
 from sightline.rewrite import cut_points
+from sightline.runs.assembly import assembled, opened
+from sightline.runs.preparation import open_images
+from sightline.runs.settings import Settings
 
 MB = 2**20
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory_plan.py"
@@ -491,3 +495,48 @@ def test_the_command_speaks_json(run):
     assert found["batch_size"] == 4
     assert found["peak"] > found["parameters"] > 40 * MB
     assert any(row["waiting"] for row in found["nodes"])
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [("localize", {"model": "yolo_p"}), ("detect", {"model": "yolo_p"}), ("segment", {"model": "unet_small", "head": "unet"})],
+)  # fmt: skip
+def test_the_command_plans_what_a_run_of_a_task_will_train(run, tmp_path, task, words):
+    count = 11 if task == "segment" else 10
+    options = [word for name, value in words.items() if name != "model" for word in (f"--{name}", value)]
+    _, out, _ = run(
+        "plan", words["model"], "--task", task, "--image-size", 64, "--classes", count, "--batch-size", 4, *options, "--json"
+    )  # fmt: skip
+    data = write_scenes(tmp_path / "scenes", task, {"train": 8, "validation": 2}, size=(64, 64))
+    settings = Settings(str(data), task=task, image_size=64, batch_size=4, **words)
+    opening = opened(settings, None)
+    images = open_images(opening.dataset, opening.spec, settings, print)
+    model = assembled(opening, opening.dataset, images, settings, print).model
+    expected = memory(model, 4, precision="float32")
+    found = json.loads(out)
+    for part in ("parameters", "gradients", "optimizer", "batch", "activations", "workspaces", "peak_node"):
+        assert found[part] == expected.as_dict()[part], part
+    assert found["peak"] == pytest.approx(expected.peak, rel=5e-3)  # a heap of weights that are there has other holes
+    assert found["peak"] - found["library"] > 1.05 * (
+        _peak_of_classifier(run, words["model"], count) - found["library"]
+    )
+
+
+def _peak_of_classifier(run, model, count):
+    _, out, _ = run("plan", model, "--image-size", 64, "--classes", count, "--batch-size", 4, "--json")
+    return json.loads(out)["peak"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("resnet18", "--head", "unet"), "--task segment"),
+        (("resnet18", "--head", "unet", "--task", "detect"), "not for --task detect"),
+        (("resnet18", "--task", "detekt"), '"detect"'),
+        (("yolo_p", "--task", "detect", "--image-size", 33), "multiples of 32"),
+    ],
+)
+def test_a_task_that_cannot_be_planned_is_told(run, words, said):
+    code, _, err = run("plan", *words)
+    assert code == 2
+    assert said in err

@@ -72,6 +72,11 @@ def default_shape(name: str) -> tuple[int, int, int]:
     return find(name).input_shape
 
 
+def default_classes(name: str) -> int:
+    """How many classes `create` makes of that name when none are said."""
+    return 1000 if name.startswith(TIMM) else find(name).classes
+
+
 def create(
     name: str,
     input_shape: Sequence[int] | None = None,

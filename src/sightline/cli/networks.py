@@ -10,7 +10,7 @@ import typer
 
 from ..console import say
 from ..errors import ArgumentError
-from .options import AnyNetwork, ClassCount, ImageSize, Json
+from .options import AnyNetwork, ClassCount, ForTask, Head, ImageSize, Json
 from .output import print_json
 
 
@@ -18,6 +18,8 @@ def summary(
     model: AnyNetwork,
     classes: ClassCount = None,
     image_size: ImageSize = None,
+    task: ForTask = None,
+    head: Head = None,
     full: Annotated[
         bool, typer.Option("--full", help="Multiplications, memory and receptive field of each layer too.")
     ] = False,
@@ -26,7 +28,7 @@ def summary(
     from ..measure import full_summary
     from ..runs.networks import network_for_summary
 
-    network = network_for_summary(model, classes, image_size)
+    network = network_for_summary(model, classes, image_size, task, head)
     if full:
         say(full_summary(network))
     else:
@@ -38,6 +40,8 @@ def plan(
     batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
     image_size: ImageSize = None,
     classes: ClassCount = None,
+    task: ForTask = None,
+    head: Head = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str | None, typer.Option(help="cpu or cuda [cpu].")] = None,
     limit: Annotated[
@@ -57,7 +61,7 @@ def plan(
 
     is_file = Path(model).exists()
     with nullcontext() if is_file else torch.device("meta"):  # a network that is only made up needs no weights
-        network = network_for_summary(model, classes, image_size)
+        network = network_for_summary(model, classes, image_size, task, head)
     found = plan_within(network, batch_size, limit, precision=precision, device=device or "cpu", training=not inference)
     if as_json:
         print_json(found.as_dict())

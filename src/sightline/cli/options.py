@@ -114,4 +114,8 @@ RunOrModel = Annotated[Path, typer.Argument(help="The folder of a run, or its mo
 Files = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]
 AnyNetwork = Annotated[str, typer.Argument(help="A name, file.py:function, a run's folder, or a model file.")]
 ClassCount = Annotated[int | None, typer.Option(help="Classes [the model's].")]
+ForTask = Annotated[
+    str | None,
+    typer.Option(help="What train --task makes of it: classify, localize, detect or segment [the bare classifier]."),
+]
 AllRuns = Annotated[str | None, typer.Option(help="The folder of all runs [runs].")]

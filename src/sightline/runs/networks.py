@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..architectures.registry import create, create_backbone, default_shape
-from ..errors import ArgumentError, ShapeError, SightlineError
+from ..architectures.registry import create, create_backbone, default_classes, default_shape
+from ..errors import ArgumentError, ShapeError, SightlineError, choose
 from ..graph.io import describe
 from ..layers import FILE_LAYERS, Input, Rescaling
 from ..models import KERAS_SUFFIXES, SUFFIX, Model, load_model
 from ..rewrite import on_input, remove_head, with_dropout
 from ..structures import COLOR_MODES, ImageSpec
-from ..tasks import Task
+from ..tasks import TASKS, Task
 from ..tasks.base import Source
 from .settings import Settings
 
@@ -137,19 +137,42 @@ def _load_function(model: str) -> Any:
     return make
 
 
-def network_for_summary(model: str, classes: int | None = None, image_size: int | None = None) -> Model:
+def network_for_summary(
+    model: str,
+    classes: int | None = None,
+    image_size: int | None = None,
+    task: str | None = None,
+    head: str | None = None,
+) -> Model:
     """The network behind a name, `file.py:function`, a run's folder or a model file, Keras's too.
 
-    `image_size` is for a Keras file whose input has no fixed size.
+    `image_size` is for a Keras file whose input has no fixed size. With a `task` it is the network that a run makes of a name or a
+    function for it, under the task's losses; `head` is what stands on the backbone of a segmentation.
     """
     path = Path(model)
+    is_file = path.is_dir() or path.suffix.lower() in (SUFFIX, *KERAS_SUFFIXES)
+    if task is None and head is not None:
+        raise ArgumentError("--head is a segmentation's", fix="Say --task segment too")
+    if task is not None and is_file:
+        raise ArgumentError(f"{model} is what it is: --task is for a network that has a name, or a function's")
     if path.is_dir():
         return load_model(path / "weights" / "best.sightline")
-    if path.suffix.lower() in (SUFFIX, *KERAS_SUFFIXES):
+    if is_file:
         return load_model(path, input_shape=None if image_size is None else (image_size, image_size, 3))
-    if ".py" not in model:
-        height, width, channels = default_shape(model)
-        return create(model, (image_size or height, image_size or width, channels), classes)
     source = find_source(model)
     height, width, channels = source.input_shape
-    return source.make((image_size or height, image_size or width, channels), classes or 10)
+    shape = (image_size or height, image_size or width, channels)
+    count = classes or (10 if ".py" in model else default_classes(model))
+    return source.make(shape, count) if task is None else _for_task(task, head, source, shape, count)
+
+
+def _for_task(task: str, head: str | None, source: Source, shape: tuple[int, int, int], classes: int) -> Model:
+    kind = TASKS[choose("task", task, TASKS)]
+    if head is not None and "head" not in kind.own_settings:
+        raise ArgumentError(f"--head is a segmentation's, not for --task {task}")
+    its = kind(**({} if head is None else {"head": head}))
+    spec = ImageSpec(*shape, its.defaults.get("resize", "letterbox"))
+    network = build_network(its, source, spec, [str(number) for number in range(classes)])
+    goals = its.goals(network, classes, False, 0.0)
+    network.compile("adam", goals.loss, goals.loss_weights)
+    return network
