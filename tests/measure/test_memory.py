@@ -517,14 +517,6 @@ def test_the_command_plans_what_a_run_of_a_task_will_train(run, tmp_path, task, 
     for part in ("parameters", "gradients", "optimizer", "batch", "activations", "workspaces", "peak_node"):
         assert found[part] == expected.as_dict()[part], part
     assert found["peak"] == pytest.approx(expected.peak, rel=5e-3)  # a heap of weights that are there has other holes
-    assert found["peak"] - found["library"] > 1.05 * (
-        _peak_of_classifier(run, words["model"], count) - found["library"]
-    )
-
-
-def _peak_of_classifier(run, model, count):
-    _, out, _ = run("plan", model, "--image-size", 64, "--classes", count, "--batch-size", 4, "--json")
-    return json.loads(out)["peak"]
 
 
 @pytest.mark.parametrize(
