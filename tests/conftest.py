@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,9 +78,26 @@ def run(monkeypatch, capsys):
     return call
 
 
-@pytest.fixture
-def without_report(monkeypatch):
-    """No report of the trainings in this process: it takes longer than a small training, and has tests of its own."""
+@contextmanager
+def _without_report():
     from sightline.runs import Run
 
-    monkeypatch.setattr(Run, "report", lambda self, say: self.folder.report)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "report", lambda self, say: self.folder.report)
+        yield
+
+
+@pytest.fixture(scope="session")
+def no_report():
+    """`with no_report():` no report of the trainings in this process, which takes longer than a small training.
+
+    It has tests of its own.
+    """
+    return _without_report
+
+
+@pytest.fixture
+def without_report(no_report):
+    """No report of the trainings of a whole test."""
+    with no_report():
+        yield

@@ -65,12 +65,14 @@ def colors(work) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory, no_report) -> Path:
     """A finished run, for tests that only read it; its data lie beside it in `colors`."""
     root = tmp_path_factory.mktemp("trained")
     data = write_colors(root / "colors")
-    run = sl.train(data, model="small_cnn", image_size=16, epochs=2, workers=2, runs=str(root / "runs"), name="good")
-    return run.path
+    with no_report():
+        return sl.train(
+            data, model="small_cnn", image_size=16, epochs=2, workers=2, runs=str(root / "runs"), name="good"
+        ).path
 
 
 @pytest.fixture
@@ -283,6 +285,7 @@ def test_settings_file_missing_or_a_folder(expect_refusal, colors):
     expect_refusal("train", colors, "--config", "colors", words=("colors", "cannot be read"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_settings_file_works_and_flags_win(run, work):
     write_colors(work / "colors", each=6)
     (work / "my.yaml").write_text("data: colors\nepochs: 7\nimage-size: 16\nname: mine\n")

@@ -221,11 +221,12 @@ def test_a_network_from_a_person_s_own_file(run, photos, tmp_path, monkeypatch):
     assert run("predict", "runs/classify/own", photos / "red" / "0.jpg")[0] == 0
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_demo(tmp_path):
     """Real handwritten digits, as `sightline demo` trains on them, though for fewer epochs."""
     from sightline.runs.demo import demo
 
-    run = demo(epochs=8, runs=tmp_path)
+    run = demo(epochs=6, runs=tmp_path)
     accuracy, top_2 = (headline.value for headline in run.measures.headlines[:2])
     assert run.measures.n == 269
     assert accuracy > 0.95

@@ -471,7 +471,7 @@ def test_covering_the_object_costs_more_than_covering_the_ground(learned):
 
 
 @pytest.fixture(scope="module")
-def a_run(tmp_path_factory):
+def a_run(tmp_path_factory, no_report):
     """A run of two epochs on pictures of two colours, and the folder of its images."""
     root = tmp_path_factory.mktemp("explained")
     rng = np.random.default_rng(0)
@@ -480,7 +480,10 @@ def a_run(tmp_path_factory):
         for i in range(12):
             pixels = np.clip(rng.normal(color, 40, (18, 22, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / "photos" / name / f"{i}.png")
-    return sl.train(root / "photos", model="small_cnn", image_size=16, epochs=2, runs=str(root / "runs"), name="colors")
+    with no_report():
+        return sl.train(
+            root / "photos", model="small_cnn", image_size=16, epochs=2, runs=str(root / "runs"), name="colors"
+        )
 
 
 def photo(a_run, name="blue/3.png"):

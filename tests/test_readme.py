@@ -47,6 +47,7 @@ def test_there_is_what_this_file_runs():
     assert len([line for line in PYTHON[0].splitlines() if line]) <= 12
 
 
+@pytest.mark.usefixtures("without_report")
 def test_python(folder, capsys):
     """The listings in order, in one scope, as a reader types them."""
     scope = {}
@@ -109,6 +110,7 @@ def test_python_of_the_page_on_measures(folder, capsys):
     assert (folder / "invariance.png").is_file()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_python_of_the_page_on_devices(folder, monkeypatch, capsys):
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
         monkeypatch.setenv(name, value)
@@ -153,6 +155,7 @@ def test_python_of_the_page_on_detection(folder, capsys):
     assert run_listings("detection") == 1
 
 
+@pytest.mark.usefixtures("without_report")
 def test_python_of_the_page_on_segmentation(folder, capsys):
     scenes = write_scenes("masked", "segment", {"train": 12, "validation": 4}, size=(64, 64))
     run = sl.train(scenes, task="segment", epochs=1, image_size=32, name="photos-unet_small")

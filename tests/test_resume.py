@@ -37,8 +37,11 @@ import json, os, sys, traceback
 import torch
 import sightline.report.page, sightline.runs.training, sightline.runs.around as around
 from sightline import train
+from sightline.runs import Run
 
 torch.set_num_threads(1)
+if "without report" in sys.argv:
+    Run.report = lambda self, say: self.folder.report
 around.CHECKPOINT_SECONDS = 0.0  # after each batch, so that many kills fall into the writing of one
 for line in sys.stdin:
     child = os.fork()
@@ -56,9 +59,9 @@ for line in sys.stdin:
 
 
 class Launcher:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *words: str):
         self.log = open(folder / "launcher.txt", "w+")  # noqa: SIM115
-        command = [sys.executable, "-c", LAUNCHER]
+        command = [sys.executable, "-c", LAUNCHER, *words]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "SIGHTLINE_CACHE": str(folder / "cache")}
         self.process = subprocess.Popen(
             command,
@@ -84,8 +87,8 @@ class Launcher:
 
 
 @pytest.fixture
-def launcher(tmp_path):
-    made = Launcher(tmp_path)
+def launcher(tmp_path, request):
+    made = Launcher(tmp_path, *getattr(request, "param", ()))
     yield made
     made.process.stdin.close()
     made.process.wait()
@@ -145,6 +148,7 @@ def killed_and_resumed(launcher: Launcher, data: str, folder: Path, kills: int, 
         assert outcome(runs / name) == expected
 
 
+@pytest.mark.parametrize("launcher", [["without report"]], indirect=True, ids=["without report"])
 def test_a_run_killed_three_times_ends_with_the_same_bits(launcher, photos, tmp_path):
     killed_and_resumed(launcher, photos, tmp_path, kills=3, seed=1)
 
@@ -381,21 +385,18 @@ def test_what_no_file_can_hold_is_named(tmp_path):
 # --- signals, and the command line ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_and_ends_and_the_command_goes_on(tmp_path, photos, number, code):
-    words = [sys.executable, "-m", "sightline", "train"]
+def test_a_signal_saves_and_ends_and_the_command_goes_on(tmp_path, photos, run, monkeypatch, number, code):
     flags = ["--model", "networks.py:network", "--image-size", "12", "--name", "cut", "--augment", "light"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "SIGHTLINE_CACHE": str(tmp_path / "cache")}
-
-    def begin(*more):
-        return subprocess.Popen(
-            [*words, *more], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
-        )  # fmt: skip
-
-    process = begin(photos, *flags, "--epochs", "5000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sightline", "train", photos, *flags, "--epochs", "5000"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "SIGHTLINE_CACHE": str(tmp_path / "cache")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )  # fmt: skip
     for line in process.stdout:
         if line.startswith("Epoch 2/"):
             break
@@ -404,24 +405,23 @@ def test_a_signal_saves_and_ends_and_the_command_goes_on(tmp_path, photos, numbe
     assert process.returncode == code, out + err
     assert "Traceback" not in out + err
     assert "Interrupted; go on with it: sightline train --resume runs/classify/cut" in out
-    run = tmp_path / "runs" / "classify" / "cut"
-    assert list((run / "checkpoint").glob("*.checkpoint"))
-    settings = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(settings.replace("epochs: 5000", "epochs: 2"))
-    process = begin(
-        "--resume", "runs/classify/cut", "--epochs", str(len((run / "results.csv").read_text().split()) + 1)
-    )
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, out + err
-    assert "Going on after" in out
-    assert "Report runs/classify/cut/report.html" in out
+    cut = tmp_path / "runs" / "classify" / "cut"
+    assert list((cut / "checkpoint").glob("*.checkpoint"))
+    settings = (cut / "config.yaml").read_text()
+    (cut / "config.yaml").write_text(settings.replace("epochs: 5000", "epochs: 2"))
+    monkeypatch.chdir(tmp_path)
+    epochs = len((cut / "results.csv").read_text().split()) + 1
+    said = run("train", "--resume", "runs/classify/cut", "--epochs", epochs)
+    assert said.code == 0, said
+    assert "Going on after" in said.out
+    assert "Report runs/classify/cut/report.html" in said.out
 
 
 # --- a run's folder that is not as it was --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, no_report):
     folder = tmp_path_factory.mktemp("finished")
     draw = np.random.default_rng(0)
     for kind, level in (("dark", 60), ("light", 190)):
@@ -432,7 +432,10 @@ def finished(tmp_path_factory):
             )
     (folder / "networks.py").write_text(NETWORK)
     model = f"{folder / 'networks.py'}:network"
-    return sl.train(folder / "photos", model=model, image_size=8, epochs=2, runs=str(folder / "runs"), name="one").path
+    with no_report():
+        return sl.train(
+            folder / "photos", model=model, image_size=8, epochs=2, runs=str(folder / "runs"), name="one"
+        ).path
 
 
 @pytest.fixture
@@ -450,9 +453,10 @@ def test_a_finished_run_takes_more_epochs_wherever_it_lies(copied_run, run):
 
 
 def test_a_run_that_only_has_to_end_writes_the_same_files(copied_run, finished, run):
-    for name in ("report.html", "evaluation.json", "results.csv"):
+    for name in ("evaluation.json", "results.csv"):
         (copied_run / name).unlink()
     assert run("train", "--resume", copied_run)[0] == 0
+    assert (copied_run / "report.html").is_file()
     for name in ("weights/last.sightline", "weights/best.sightline", "results.csv", "evaluation.json"):
         assert (copied_run / name).read_bytes() == (finished / name).read_bytes(), name
 

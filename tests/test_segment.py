@@ -303,6 +303,7 @@ def test_masks_of_sixteen_bits_and_pixels_without_a_class(tmp_path):
     assert counted == made.measures.n * 38 * 48
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_mask_of_nothing_known_neither_teaches_nor_counts(tmp_path):
     masks = some_masks()
     masks[0][:] = IGNORE

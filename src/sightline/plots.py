@@ -229,12 +229,14 @@ def draw_bars(values: Mapping[str, float], title: str, path: Path) -> None:
 def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure((width, height), layout="constrained")
+    return Figure((width, height), dpi=110, layout="constrained")
 
 
 def as_png(figure: Any) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)  # savefig would draw all twice, once for the layout
+    figure.savefig(file, format="png")
     return file.getvalue()
 
 

@@ -370,6 +370,7 @@ def test_copies_are_on_one_side(tmp_path):
     assert parted > 10
 
 
+@pytest.mark.usefixtures("without_report")
 def test_pictures_of_one_fixed_camera_can_be_trained_on(tmp_path, capsys):
     """All are alike from afar, so near copies have to part; they are said to."""
     draw = np.random.default_rng(0)
@@ -379,7 +380,10 @@ def test_pictures_of_one_fixed_camera_can_be_trained_on(tmp_path, capsys):
             pixels[draw.integers(40) :][:3, draw.integers(50) :][:, :3] = draw.integers(256)
             saved(tmp_path / "data" / name / f"{i}.png", Image.fromarray(pixels))
     for words, warned in (({}, True), ({"allow": ["likeness"]}, False)):
-        run = sl.train(tmp_path / "data", image_size=16, epochs=1, runs=str(tmp_path / "runs"), exist_ok=True, **words)
+        run = sl.train(
+            tmp_path / "data", model="small_cnn", image_size=16, epochs=1, runs=str(tmp_path / "runs"), exist_ok=True,
+            **words,
+        )  # fmt: skip
         splits = json.loads((run.path / "data.json").read_text())["splits"]
         assert [len(rows) for rows in splits.values()] == [28, 6, 6]
         assert ("look alike from afar" in capsys.readouterr().out) == warned

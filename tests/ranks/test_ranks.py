@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+import at_work
 from processes import free_port
 from sightline.layers.normalization import NormalizedTogether
 
-AT_WORK = Path(__file__).with_name("at_work.py")
+AT_WORK = Path(at_work.__file__)
 
 
 def run(scenario, folder, count, expected=0, timeout=240, **environment):
@@ -41,9 +42,8 @@ def run(scenario, folder, count, expected=0, timeout=240, **environment):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    found, _ = run("trained", tmp_path_factory.mktemp("alone"), 1)
-    return found[0]
+def alone():
+    return at_work.trained()
 
 
 def assert_same(found, expected, what):
