@@ -226,9 +226,12 @@ def test_memory_runs_out_again_and_again(monkeypatch, capsys):
     assert "in 5 parts from now on" in said.replace("\n", " ")  # step 9 has the last 5 samples of an epoch
 
 
-@pytest.mark.parametrize("place", ["0", "0.200", "3", "3.4", "3.25", "3.50", "3.70"])
+@pytest.mark.parametrize("place", ["0", "0.170", "3", "3.4", "3.25", "3.50", "3.70"])
 def test_all_is_put_back_to_the_steps_start(monkeypatch, place):
-    """To the bit as if the step had been computed in two parts at once, moving statistics and metrics included."""
+    """To the bit as if the step had been computed in two parts at once, moving statistics and metrics included.
+
+    The first step has some 185 operations on Intel's processors, more on AMD's.
+    """
     x, y = data()
     _, expected = fitted(compiled(network(norm=True, seed=2)), x, y, callbacks=[InParts(int(float(place)), 2)])
     monkeypatch.setenv(VARIABLE, f"oom@{place}")
