@@ -20,7 +20,7 @@ MOST_STEPS = 300  # most are for intel_cnn, whose moving statistics follow by a 
 FAST = [name for name, known in ARCHITECTURES.items() if (known.parameters or 0) < LARGE]
 QUICK = ("lenet5", "mnist_cnn", "signs_cnn", "small_cnn")  # learn all scenes within seconds
 LEARNERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sl.list_models()]
-LARGER = ("unet", "yolo_m", "yolo_s")  # a smaller one of the family is tried each time
+LARGER = ("unet", "unet_medium", "yolo_m", "yolo_s")  # a smaller one of the family is tried each time
 NETWORKS = [
     name if name in FAST and name not in LARGER else pytest.param(name, marks=pytest.mark.slow)
     for name in sl.list_models()
