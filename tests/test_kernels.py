@@ -144,5 +144,22 @@ def test_only_what_is_wanted_is_computed():
     with torch.no_grad():
         assert kernels.dense(draw(2, 512), draw(256, 512).requires_grad_(), None).grad_fn is None
     with torch.autocast("cpu", torch.bfloat16):
-        low = kernels.dense(draw(2, 512), draw(256, 512).requires_grad_(), None)
+        low = kernels.dense(draw(64, 512), draw(256, 512).requires_grad_(), None)
     assert low.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("rows", "precision"), [((1,), torch.float32), ((32,), torch.float32), ((4, 8), torch.float32),
+                                                 ((33,), torch.bfloat16), ((4, 9), torch.bfloat16)])  # fmt: skip
+def test_dense_layers_of_few_rows_stay_in_float32(rows, precision):
+    x, weight, bias = draw(*rows, 20).bfloat16(), draw(7, 20, seed=1), draw(7, seed=2)
+
+    def lower(*tensors):
+        with torch.autocast("cpu", torch.bfloat16):
+            return kernels.dense(*tensors)
+
+    found = gradients(lower, x, weight, bias)
+    assert found[0].dtype == precision
+    assert [gradient.dtype for gradient in found[1:]] == [torch.bfloat16, torch.float32, torch.float32]
+    if precision == torch.float32:
+        exact = gradients(F.linear, x.double(), weight.double(), bias.double())
+        assert_same((found[0], *found[2:]), (exact[0], *exact[2:]))

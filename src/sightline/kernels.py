@@ -3,7 +3,8 @@
 The answers are torch's own; what differs is which kernel finds a gradient, and so the last bits of it. All this holds
 for float32 on CPUs with AVX2 and without AVX-512, where torch 2.15 was measured (docs/performance.md): oneDNN has no
 blocked kernel there for a convolution's weight gradient in channels_last memory, and MKL is slow on AMD's processors.
-Everywhere else, and whenever no gradient is asked for, these functions are `F.conv2d` and `F.linear`.
+Everywhere else, and whenever no gradient is asked for, these functions are `F.conv2d` and `F.linear`; but in a 16-bit
+precision on a CPU a dense layer stays in float32 for few rows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 FEW_INPUTS = 32  # at most so many values under a window: its gradient is one product of matrices
+FEW_ROWS = 32  # at most so many: to round a dense layer's weights to 16 bits, and its gradient back, takes longer than it saves
 MANY_PRODUCTS = 10**8  # in one image: from there on it pays to bring both tensors into NCHW memory
 Pair = tuple[int, int]
 
@@ -47,6 +49,9 @@ def dense(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> t
     """`F.linear`: (N, features) by (units, features)."""
     if x.ndim == 2 and _is_trained_here(x, weight) and mkl_is_slow() and weight.numel() >= 2**16:
         return _Dense.apply(x, weight, bias)
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.numel() <= FEW_ROWS * x.shape[-1]:
+        with torch.autocast("cpu", enabled=False):
+            return F.linear(x.to(weight.dtype), weight, bias)
     return F.linear(x, weight, bias)
 
 
