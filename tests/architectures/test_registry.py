@@ -15,7 +15,7 @@ LARGE = 15_000_000  # parameters: training such a network takes minutes
 # Steps of Adam on all 64 scenes until the training accuracy is 0.95, at this rate and size (0.001 and the smallest where none is given)
 RATES = {"alexnet": 1e-4, "googlenet": 3e-4, "inception_v3": 3e-4}
 RATES |= dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19"), 1e-4)
-MOST_STEPS = 300  # most are for intel_cnn, whose moving statistics follow by a hundredth of the way
+MOST_STEPS = 600  # most are for intel_cnn, whose moving statistics follow by a hundredth of the way
 
 FAST = [name for name, known in ARCHITECTURES.items() if (known.parameters or 0) < LARGE]
 QUICK = ("lenet5", "mnist_cnn", "signs_cnn", "small_cnn")  # learn all scenes within seconds
