@@ -1,6 +1,7 @@
 """Cross-validation: every image is held back once, alike in every class, and nothing that belongs together on two sides."""
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import sightline as sl
 from sightline.data.folds import fold_datasets, fold_numbers, folds, search_folds
 from sightline.data.splits import with_copies_together
 from sightline.data.survey import survey
-from sightline.errors import ArgumentError, DataError
+from sightline.errors import ArgumentError, DataError, RunError
 from sightline.runs.cross_validation import FoldScores
+from sightline.runs.folder import RunFolder
 from sightline.structures import Boxes, Dataset, Sample
 
 
@@ -239,3 +241,13 @@ def test_an_interrupted_cross_validation_says_how_all_folds_go_on(photos, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         sl.cross_validate(photos, folds=2, model="small_cnn", image_size=16, epochs=1, name="cut")
     assert f"All folds go on with: sightline train --resume {Path('runs/classify/cut')}" in capsys.readouterr().out
+
+
+def test_a_hint_is_a_command_whatever_the_folders_name(tmp_path):
+    folder = RunFolder(tmp_path / "it's a run")
+    folder.path.mkdir()
+    folder.config.write_text("data: photos\n")
+    with pytest.raises(RunError) as told:
+        folder.require(folder.evaluation)
+    words = shlex.split(str(told.value).partition("Go on with it: ")[2].rstrip("."))
+    assert words == ["sightline", "train", "--resume", str(folder.path)]

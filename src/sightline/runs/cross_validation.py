@@ -123,7 +123,7 @@ def cross_validate(
             try:
                 train(resume=folder.path)
             except KeyboardInterrupt:
-                say(f"All folds go on with: sightline train --resume {path}")
+                say(f"All folds go on with: sightline train --resume {RunFolder(path).quoted}")
                 raise
     _conclude(validation)
     return validation

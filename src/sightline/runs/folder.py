@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -46,6 +47,11 @@ class RunFolder:
         self.explained = path / "explained"
         self.folds = path / "folds.json"  # of a cross-validation, whose folds are the runs
 
+    @property
+    def quoted(self) -> str:
+        """The path as a shell takes it, whatever its name."""
+        return shlex.quote(str(self.path))
+
     def require_free(self, exist_ok: bool) -> None:
         """Raise RunError where something is in the way: a run, unless `exist_ok`, or anything else."""
         if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
@@ -53,7 +59,7 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.path} exists and is not a run", fix="Give another --name")
         if not exist_ok:
-            fix = f"Give another --name, --resume {self.path} to go on with it, or --exist-ok to replace it"
+            fix = f"Give another --name, --resume {self.quoted} to go on with it, or --exist-ok to replace it"
             raise RunError(f"There is a run {self.path} already", fix=fix)
 
     def begin(self) -> None:
@@ -80,7 +86,7 @@ class RunFolder:
             if not file.is_file():
                 raise RunError(
                     f"{self.path} is not a finished run: {file.relative_to(self.path)} is missing",
-                    fix=f"Go on with it: sightline train --resume {self.path}",
+                    fix=f"Go on with it: sightline train --resume {self.quoted}",
                 )
 
 

@@ -225,7 +225,7 @@ class Settings:
 
     def command(self) -> str:
         """The command that asks for the same."""
-        words = ["sightline", "train", _quoted(self.data)]
+        words = ["sightline", "train", shlex.quote(self.data)]
         defaults = {field.name: field.default for field in fields(self)}
         for name, value in (asdict(self) | {"fit_memory": self._asked_to_fit}).items():
             if name in ("data", "exist_ok") or value == defaults[name]:
@@ -236,7 +236,7 @@ class Settings:
             elif value is True:
                 words.append(flag)
             else:
-                words += [word for each in _as_words(value) for word in (flag, _quoted(each))]
+                words += [word for each in _as_words(value) for word in (flag, shlex.quote(each))]
         return " ".join(words)
 
 
@@ -325,7 +325,3 @@ def _check(name: str, value: Any, is_right: Callable[[Any], bool], expected: str
         raise ArgumentError(
             f"The setting {name.replace('_', '-')} is out of range", expected=expected, received=repr(value)
         )
-
-
-def _quoted(word: str) -> str:
-    return shlex.quote(word)

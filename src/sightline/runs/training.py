@@ -121,7 +121,7 @@ def _fit(
         with EpochProgress(settings.epochs, assembly.steps, bar=is_terminal() and is_first(), tell=log) as bar:
             assembly.model.fit(**assembly.data, epochs=settings.epochs, verbose=0, callbacks=[*callbacks, bar])
     except KeyboardInterrupt:
-        log(f"Interrupted; go on with it: sightline train --resume {folder.path}")
+        log(f"Interrupted; go on with it: sightline train --resume {folder.quoted}")
         raise
     if is_first():
         _tell_of_end(settings, callbacks, opening.task, folder, time.monotonic() - began, log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,7 +37,7 @@ def conclude(folder: SearchFolder, study: optuna.Study, settings: Settings, aske
     if not done:
         raise RunError(
             f"No trial of {folder.path} came through all folds",
-            fix=f"Give it more time: sightline tune --resume {folder.path} --minutes ...",
+            fix=f"Give it more time: sightline tune --resume {shlex.quote(str(folder.path))} --minutes ...",
         )
     best = max(done, key=lambda trial: trial.value or 0.0)
     chosen = differing(best.user_attrs[SETTINGS], settings)

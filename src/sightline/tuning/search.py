@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,9 @@ class Tuned:
         self.folder = SearchFolder(path)
         self.folder.read()
         if not self.folder.answer.is_file():
-            raise RunError(f"{path} has no answer yet", fix=f"Go on with it: sightline tune --resume {path}")
+            raise RunError(
+                f"{path} has no answer yet", fix=f"Go on with it: sightline tune --resume {shlex.quote(str(path))}"
+            )
         self._answer: dict[str, Any] = read_json(self.folder.answer)
 
     def __repr__(self) -> str:
